@@ -1,0 +1,1 @@
+"""Use cases: what people do with models, built on the engine and usable from every surface."""

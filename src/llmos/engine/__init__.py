@@ -1,0 +1,1 @@
+"""The inference engine: contract, backends, processes, pool, measured choice, label scoring."""

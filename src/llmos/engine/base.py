@@ -1,0 +1,345 @@
+"""The contract of an inference engine, and the records that cross it.
+
+    Backend   knows whether it is installed, which cards it can run and how; loads one
+      └─ Engine    one loaded model: submit -> Handle (a stream of Chunk), score, embed, classify, tag, fill_mask
+           └─ Handle   one running request; iterate it (sync or async), cancel it
+
+Engines see token ids, never text (a remote endpoint is the exception: it declares TEXT_ONLY and reads `text` or `messages`).
+Every method may be called from any thread. What an engine cannot do is absent from `features`; a caller asks for what it
+needs (`needed_features`) and gets another engine or an error, never a silent omission.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from llmos.errors import DeadlineExceeded, LLMOSError
+from llmos.library.base import ModelCard
+from llmos.registry import Registry
+from llmos.types import FinishReason, Message, Sampling, TokenIds, TokenLogprob, Tool
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Feature(StrEnum):
+    """One thing a request can need. A backend declares the set it serves for a card."""
+
+    GENERATE = "generate"
+    BATCHING = "batching"  # requests join and leave a running batch
+    PREFIX_CACHE = "prefix-cache"
+    SEED = "seed"
+    LOGPROBS = "logprobs"  # of the chosen token
+    TOP_LOGPROBS = "top-logprobs"  # alternatives beside it
+    SCORE = "score"  # log-probabilities of given tokens
+    TOP_SCORE = "top-score"  # with alternatives at each of them
+    JSON_SCHEMA = "json-schema"
+    REGEX = "regex"
+    GRAMMAR = "grammar"
+    LOGIT_BIAS = "logit-bias"
+    MIN_P = "min-p"
+    PENALTIES = "penalties"  # presence, frequency, repetition
+    IGNORE_EOS = "ignore-eos"
+    BEAMS = "beams"
+    ADAPTERS = "adapters"
+    EMBED = "embed"
+    CLASSIFY = "classify"
+    TAG = "tag"
+    FILL_MASK = "fill-mask"
+    TEXT_ONLY = "text-only"  # takes text and messages instead of token ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """A LoRA adapter in PEFT layout, applied to one request."""
+
+    name: str
+    folder: Path
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One generation. `prompt` is for the decoder of a causal model, for the encoder of a seq2seq one.
+
+    sampling.stop is applied above the engine (engine/session.py), on text; sampling.max_tokens is always set here.
+    deadline: a time.monotonic() instant, or None. text, messages and tools are for TEXT_ONLY engines.
+    """
+
+    id: str
+    prompt: TokenIds
+    sampling: Sampling
+    deadline: float | None = None
+    adapter: Adapter | None = None
+    decoder_prompt: TokenIds = ()
+    text: str | None = None
+    messages: tuple[Message, ...] = ()
+    tools: tuple[Tool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """What one step of an engine produced for answer `index` of a request.
+
+    token_ids never hold the end-of-sequence token. logprobs has one entry per token when asked for. text is set only by
+    TEXT_ONLY engines. finish_reason is set on the last chunk of an answer; cached_tokens on the first.
+    """
+
+    index: int = 0
+    token_ids: TokenIds = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    text: str | None = None
+    finish_reason: FinishReason | None = None
+    cached_tokens: int = 0
+
+
+class Handle:
+    """One running request, seen from both sides.
+
+    The engine calls `push` for each chunk and ends with `close` (all n answers finished) or `fail`. The caller iterates, once,
+    from a thread or an event loop, and may call `cancel` at any time: the engine frees the slot within one step and closes.
+    Iteration raises what `fail` was given, and DeadlineExceeded (after cancelling) when `deadline` passes.
+    """
+
+    def __init__(self, request: Request, on_cancel: Callable[[], None] | None = None) -> None:
+        self.request = request
+        self.on_cancel = on_cancel
+        self.cancelled = threading.Event()
+        self._items: queue.SimpleQueue[Chunk | LLMOSError | None] = queue.SimpleQueue()
+        self._wake: Callable[[], None] | None = None
+        self._lock = threading.Lock()
+
+    # -- the engine's side -------------------------------------------------------------------------------------------
+    def push(self, chunk: Chunk) -> None:
+        self._put(chunk)
+
+    def close(self) -> None:
+        self._put(None)
+
+    def fail(self, error: LLMOSError) -> None:
+        self._put(error)
+
+    def _put(self, item: Chunk | LLMOSError | None) -> None:
+        self._items.put(item)
+        with self._lock:
+            wake = self._wake
+        if wake:
+            wake()
+
+    # -- the caller's side -------------------------------------------------------------------------------------------
+    def cancel(self) -> None:
+        """Idempotent, returns at once. Chunks already made may still arrive before the end."""
+        if not self.cancelled.is_set():
+            self.cancelled.set()
+            if self.on_cancel:
+                self.on_cancel()
+
+    def _remaining_s(self) -> float | None:
+        deadline = self.request.deadline
+        return None if deadline is None else deadline - time.monotonic()
+
+    def _expired(self) -> DeadlineExceeded:
+        self.cancel()
+        return DeadlineExceeded(
+            "The deadline of the request has passed; it was cancelled.", hint="Ask for fewer tokens or more time."
+        )
+
+    def __iter__(self) -> Iterator[Chunk]:
+        while True:
+            left = self._remaining_s()
+            try:
+                item = self._items.get(timeout=left if left is None else max(left, 0.0))
+            except queue.Empty:
+                raise self._expired() from None
+            if item is None:
+                return
+            if isinstance(item, LLMOSError):
+                raise item
+            yield item
+
+    async def __aiter__(self) -> AsyncIterator[Chunk]:
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+
+        def wake() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(ready.set)
+
+        with self._lock:
+            self._wake = wake
+        while True:
+            ready.clear()
+            try:
+                item = self._items.get_nowait()
+            except queue.Empty:
+                left = self._remaining_s()
+                try:
+                    await asyncio.wait_for(ready.wait(), left if left is None else max(left, 0.0))
+                except TimeoutError:
+                    raise self._expired() from None
+                continue
+            if item is None:
+                return
+            if isinstance(item, LLMOSError):
+                raise item
+            yield item
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreItem:
+    """Log-probability of each continuation given the prompt. For seq2seq the prompt feeds the encoder."""
+
+    prompt: TokenIds
+    continuations: tuple[TokenIds, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreResult:
+    """One list of TokenLogprob a continuation, in order, one entry a token."""
+
+    continuations: tuple[tuple[TokenLogprob, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """How to load. num_threads: cores this engine may use. context_length: tokens per sequence. max_batch: sequences at once.
+    kv_bytes: memory for the KV cache, None for the backend's own sizing. properties: the variant's own settings.
+    cache_folder: where the backend may keep derived files (converted graphs), keyed by itself."""
+
+    num_threads: int
+    context_length: int
+    max_batch: int = 16
+    kv_bytes: int | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    cache_folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Availability:
+    """Whether a backend can be used on this machine. `install` is the command that would make it so."""
+
+    ok: bool
+    version: str = ""
+    why: str = ""
+    install: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One way to set a backend up, a candidate for the measured choice. why: what it trades."""
+
+    name: str
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Support:
+    """Whether a backend runs a card, what it then offers, and in which variants (first: its default)."""
+
+    ok: bool
+    why: str
+    features: frozenset[Feature] = frozenset()
+    variants: tuple[Variant, ...] = (Variant(name="default"),)
+
+
+class Engine(ABC):
+    """One loaded model. `memory_bytes` is measured after the load. Methods that are not in `features` raise UnsupportedFeature."""
+
+    backend: str
+    variant: str
+    card: ModelCard
+    features: frozenset[Feature]
+    memory_bytes: int
+    load_s: float
+    context_length: int
+
+    @abstractmethod
+    def submit(self, request: Request) -> Handle:
+        """Starts a generation and returns at once. Errors of this request alone arrive through the handle."""
+
+    def score(self, items: Sequence[ScoreItem], *, top: int = 0, adapter: Adapter | None = None) -> list[ScoreResult]:
+        """Scores continuations. What prompts share is computed once: a common prefix of all items once a call, each prompt
+        once an item. top > 0 adds that many alternatives at each place (TOP_SCORE)."""
+        raise self._cannot(Feature.SCORE)
+
+    def embed(self, inputs: Sequence[TokenIds]) -> NDArray[np.float32]:
+        """[N, D], pooled and normalised as the model's own configuration says."""
+        raise self._cannot(Feature.EMBED)
+
+    def classify(self, inputs: Sequence[tuple[TokenIds, TokenIds]]) -> NDArray[np.float32]:
+        """[N, L] logits of the classification head for (ids, type_ids)."""
+        raise self._cannot(Feature.CLASSIFY)
+
+    def tag(self, inputs: Sequence[TokenIds]) -> list[NDArray[np.float32]]:
+        """[T, L] logits for each input of T tokens."""
+        raise self._cannot(Feature.TAG)
+
+    def fill_mask(self, inputs: Sequence[TokenIds], candidates: Sequence[int] | None = None) -> list[NDArray[np.float32]]:
+        """For each input [M, V] log-probabilities at its M mask tokens, normalised over the vocabulary; with candidates
+        [M, len(candidates)], columns in that order."""
+        raise self._cannot(Feature.FILL_MASK)
+
+    def running(self) -> int:
+        """Generations in flight."""
+        return 0
+
+    @abstractmethod
+    def close(self) -> None:
+        """Cancels what runs, frees the memory. Idempotent."""
+
+    def _cannot(self, feature: Feature) -> LLMOSError:
+        from llmos.errors import UnsupportedFeature
+
+        return UnsupportedFeature(f"The engine {self.backend} cannot do {feature.value} for {self.card.ref}.")
+
+
+class Backend(ABC):
+    """A kind of engine. Importing its module must not import the heavy library; `availability` finds it by metadata."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def availability(self) -> Availability: ...
+
+    @abstractmethod
+    def supports(self, card: ModelCard) -> Support:
+        """Decided from the card alone, without I/O."""
+
+    @abstractmethod
+    def load(self, card: ModelCard, folder: Path, variant: Variant, options: LoadOptions) -> Engine:
+        """Loads the files in `folder` (named as in card.files). Raises EngineError or ModelFileError."""
+
+
+backends: Registry[Backend] = Registry("engine")
+
+
+def needed_features(sampling: Sampling, *, adapter: bool = False) -> frozenset[Feature]:
+    """What a generation with this sampling needs of an engine. Pure; the reason behind `unsupported feature` errors."""
+    needs = {
+        Feature.GENERATE: True,
+        Feature.SEED: sampling.seed is not None and sampling.temperature > 0,
+        Feature.LOGPROBS: sampling.logprobs is not None,
+        Feature.TOP_LOGPROBS: bool(sampling.logprobs),
+        Feature.LOGIT_BIAS: bool(sampling.logit_bias),
+        Feature.MIN_P: sampling.min_p > 0,
+        Feature.PENALTIES: bool(sampling.presence_penalty or sampling.frequency_penalty) or sampling.repetition_penalty != 1.0,
+        Feature.IGNORE_EOS: sampling.ignore_eos,
+        Feature.BEAMS: sampling.num_beams > 1,
+        Feature.ADAPTERS: adapter,
+    }
+    kind = sampling.constraint.kind if sampling.constraint else None
+    needs[Feature.JSON_SCHEMA] = kind in ("json_object", "json_schema")
+    needs[Feature.REGEX] = kind == "regex"
+    needs[Feature.GRAMMAR] = kind == "grammar"
+    return frozenset(feature for feature, needed in needs.items() if needed)

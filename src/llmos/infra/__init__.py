@@ -1,0 +1,1 @@
+"""Infrastructure: compute, storage, network, and the facts about them."""

@@ -1,0 +1,1 @@
+"""The model library: names, cards, catalogue, sources, formats, store, aliases."""

@@ -1,0 +1,1 @@
+"""The SDK: LLMOS, AsyncLLMOS and Model, in this process or against a server."""

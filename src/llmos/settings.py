@@ -1,0 +1,133 @@
+"""Everything that the environment decides, read in one place and checked at once.
+
+Own variables start with LLMOS_; those of the field (HF_HOME, HF_TOKEN, OPENAI_BASE_URL, …) are honoured under their own names.
+A bad value is an error that names the variable, the value and what was wanted. `Settings.from_env()` reads, nothing else does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from llmos.errors import InvalidValue
+
+_UNITS = {
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "k": 2**10,
+    "m": 2**20,
+    "g": 2**30,
+}
+
+
+def parse_bytes(text: str) -> int:
+    """'8GiB', '500 MB', '1048576' -> bytes. Raises ValueError with the accepted units."""
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
+    unit = text.strip()[len(number) :].strip().lower() or "b"
+    if unit not in _UNITS:
+        raise ValueError(f"unknown unit {unit!r}; use B, KB, MB, GB, KiB, MiB or GiB")
+    return int(float(number) * _UNITS[unit])
+
+
+def parse_seconds(text: str) -> float:
+    """'300', '5m', '1h', '-1' (never) -> seconds. Raises ValueError."""
+    factor = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}.get(text.strip()[-1:].lower())
+    return float(text) if factor is None else float(text.strip()[:-1]) * factor
+
+
+def _env(name: str, *others: str) -> AliasChoices:
+    return AliasChoices(f"LLMOS_{name}", *others)
+
+
+class Settings(BaseModel):
+    """One frozen object a process. Fields are named as the variable without LLMOS_; units are in the name."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("llmos")), validation_alias=_env("HOME"))
+    host: str = Field(default="127.0.0.1", validation_alias=_env("HOST"))
+    port: int = Field(default=8000, ge=0, le=65535, validation_alias=_env("PORT"))
+    api_key: str | None = Field(default=None, validation_alias=_env("API_KEY"))
+    allowed_hosts: tuple[str, ...] = Field(default=(), validation_alias=_env("ALLOWED_HOSTS"))
+    database_url: str | None = Field(default=None, validation_alias=_env("DATABASE_URL"))
+    memory_budget_bytes: int | None = Field(default=None, validation_alias=_env("MEMORY_BUDGET"))
+    keep_alive_s: float = Field(default=300.0, validation_alias=_env("KEEP_ALIVE"))
+    max_queue: int = Field(default=64, ge=1, validation_alias=_env("MAX_QUEUE"))
+    num_threads: int | None = Field(default=None, ge=1, validation_alias=_env("NUM_THREADS", "OMP_NUM_THREADS"))
+    context_length: int | None = Field(default=None, ge=16, validation_alias=_env("CONTEXT_LENGTH"))
+    request_deadline_s: float = Field(default=600.0, gt=0, validation_alias=_env("REQUEST_DEADLINE"))
+    default_model: str = Field(default="smollm2-135m-instruct", validation_alias=_env("DEFAULT_MODEL"))
+    probe: bool = Field(default=True, validation_alias=_env("PROBE"))
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", validation_alias=_env("LOG_LEVEL"))
+    log_contents: bool = Field(default=False, validation_alias=_env("LOG_CONTENTS"))
+    allow_private_network: bool = Field(default=False, validation_alias=_env("ALLOW_PRIVATE_NETWORK"))
+
+    hf_endpoint: str = Field(default="https://huggingface.co", validation_alias=AliasChoices("HF_ENDPOINT"))
+    hf_token: str | None = Field(default=None, validation_alias=AliasChoices("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
+    hf_home: Path = Field(default=Path("~/.cache/huggingface"), validation_alias=AliasChoices("HF_HOME"))
+    hf_hub_cache: Path | None = Field(default=None, validation_alias=AliasChoices("HF_HUB_CACHE"))
+    hf_hub_offline: bool = Field(default=False, validation_alias=AliasChoices("HF_HUB_OFFLINE"))
+    modelscope_endpoint: str = Field(default="https://modelscope.cn", validation_alias=AliasChoices("MODELSCOPE_ENDPOINT"))
+    modelscope_cache: Path | None = Field(default=None, validation_alias=AliasChoices("MODELSCOPE_CACHE"))
+    pypi_index: str = Field(default="https://pypi.org", validation_alias=_env("PYPI_INDEX"))
+    ollama_models: Path = Field(default=Path("~/.ollama/models"), validation_alias=AliasChoices("OLLAMA_MODELS"))
+    openai_base_url: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_BASE_URL"))
+    openai_api_key: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_API_KEY"))
+
+    @field_validator("memory_budget_bytes", mode="before")
+    @classmethod
+    def _bytes(cls, value: Any) -> Any:
+        return parse_bytes(value) if isinstance(value, str) else value
+
+    @field_validator("keep_alive_s", "request_deadline_s", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        return parse_seconds(value) if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("home", "hf_home", "hf_hub_cache", "ollama_models", "modelscope_cache")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value else value
+
+    @property
+    def hub_cache(self) -> Path:
+        """The Hugging Face cache of this user, read in place."""
+        return self.hf_hub_cache or self.hf_home / "hub"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Reads `environ` (default os.environ; empty values count as unset). Overrides are field names and win.
+
+        Raises InvalidValue naming the variable.
+        """
+        env = {k: v for k, v in (os.environ if environ is None else environ).items() if v != ""}
+        try:
+            return cls.model_validate(env).model_copy(update=overrides) if overrides else cls.model_validate(env)
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else "settings"
+            raise InvalidValue(
+                f"The environment variable {name} has the value {first.get('input')!r}: {first['msg']}.", param=name
+            ) from None
+
+
+@lru_cache(maxsize=1)
+def current() -> Settings:
+    """The process's settings, read once. Tests build their own with `from_env` and pass them down."""
+    return Settings.from_env()

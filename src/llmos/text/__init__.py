@@ -1,0 +1,1 @@
+"""Text <-> tokens: tokenisers, chat templates, languages, splitting."""
