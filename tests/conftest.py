@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from llmos.library.library import Library
 from llmos.settings import Settings
 from tests import assets
+from tests.hub.models import tiny_models
+from tests.hub.server import Hub, Repo
 
 
 @pytest.fixture(scope="session")
@@ -28,5 +37,62 @@ def asset() -> Callable[[str], Path]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Settings]:
-    """Settings with a home of the test's own and no hub."""
-    yield Settings.from_env({"LLMOS_HOME": str(tmp_path / "home"), "HF_HOME": str(tmp_path / "hf")})
+    """Settings with a home of the test's own, no hub, and no measuring of engines on the first load."""
+    yield Settings.from_env({"LLMOS_HOME": str(tmp_path / "home"), "HF_HOME": str(tmp_path / "hf"), "LLMOS_PROBE": "0"})
+
+
+@pytest.fixture(scope="session")
+def hub() -> Iterator[Hub]:
+    """A running hub with a small BERT and T5 under their real names; HF_ENDPOINT is `hub.url`. Trains them on first use."""
+    root = tiny_models()
+    repos = {
+        "google-bert/bert-base-uncased": Repo(root / "google-bert/bert-base-uncased", old_names=("bert-base-uncased",)),
+        "google-t5/t5-base": Repo(root / "google-t5/t5-base", old_names=("t5-base",)),
+    }
+    with Hub(repos) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory, asset: Callable[[str], Path]) -> Path:
+    """An LLMOS_HOME with SmolLM2 and MiniLM under their catalogue names, for tests that run LLMOS as a user does."""
+    folder = tmp_path_factory.mktemp("home")
+    library = Library.open(Settings.from_env({"LLMOS_HOME": str(folder), "HF_HOME": str(folder / "hf")}))
+    library.import_path(next(asset("smollm2").glob("*.gguf")), name="smollm2-135m-instruct")
+    library.import_path(asset("minilm"), name="all-minilm-l6-v2")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def user_env(home: Path, hub: Hub) -> dict[str, str]:
+    """The environment of a user: that home, the local hub, the environment's own commands on PATH, no measuring."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    added = {"LLMOS_HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": hub.url, "LLMOS_PROBE": "false", "PATH": path}
+    return os.environ | added
+
+
+@pytest.fixture(scope="session")
+def live_server(user_env: dict[str, str]) -> Iterator[str]:
+    """The address of `llmos serve`, a real process on a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "llmos", "serve", "--port", str(port)]
+    with subprocess.Popen(command, env=user_env, stderr=subprocess.PIPE, text=True) as server:
+        url = f"http://127.0.0.1:{port}"
+        _until_ready(url, server)
+        yield url
+        server.terminate()
+        server.communicate(timeout=40)
+        assert server.returncode == 0
+
+
+def _until_ready(url: str, server: subprocess.Popen[str]) -> None:
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=2):
+                return
+        except OSError:
+            assert server.poll() is None, server.communicate()[1]
+            time.sleep(0.1)
+    raise AssertionError("llmos serve was not ready within 30 s")

@@ -1,3 +1,9 @@
 """What LLMOS brings itself. Importing this registers it, exactly as a plugin's module would (llmos/plugins.py)."""
 
 from __future__ import annotations
+
+from llmos.engine.backends.llamacpp import backend as llamacpp  # noqa: F401  - engine
+from llmos.engine.backends.openvino import backend as openvino  # noqa: F401  - engine
+from llmos.engine.backends.remote import backend as remote  # noqa: F401  - engine
+from llmos.engine.backends.transformers import backend as transformers  # noqa: F401  - engine
+from llmos.library.sources import file, huggingface, modelscope, ollama, pypi, url  # noqa: F401  - model sources

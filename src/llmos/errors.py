@@ -10,10 +10,13 @@
     ├── PermissionDenied            key missing, wrong or out of scope (401 or 403)
     ├── LicenceNotAccepted          the model's licence must be accepted first (403)
     ├── SourceError                 a hub, index or remote endpoint failed (502)
+    │   ├── SourceStatus            it answered with an error; `status` is the HTTP status
     │   └── Unreachable             the network does not lead there (502)
     ├── ModelFileError              a model file is refused (422)
     │   ├── CorruptFile             truncated, or its hash is wrong
     │   └── UnsafeFile              pickle, code, polyglot
+    ├── LimitExceeded               a limited child process ran over its memory, CPU or wall-clock limit (422)
+    ├── ChildCrashed                a limited child process ended or failed in a way nobody foresaw (500)
     ├── MissingExtra                an optional dependency is needed; the message is the command (501)
     ├── EngineError                 the engine failed on this request (500)
     │   ├── EngineDied              its process ended while it worked (503)
@@ -105,6 +108,15 @@ class Unreachable(SourceError):
     code = "source_unreachable"
 
 
+class SourceStatus(SourceError):
+    """status: of HTTP. body: the first 4096 bytes of the answer, as text."""
+
+    def __init__(self, message: str, *, status: int, body: str = "", hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint, retry_after_s=retry_after_s)
+        self.status = status
+        self.body = body
+
+
 class ModelFileError(LLMOSError):
     http_status = 422
     code = "model_file_refused"
@@ -116,6 +128,15 @@ class CorruptFile(ModelFileError):
 
 class UnsafeFile(ModelFileError):
     code = "model_file_unsafe"
+
+
+class LimitExceeded(LLMOSError):
+    http_status = 422
+    code = "limit_exceeded"
+
+
+class ChildCrashed(LLMOSError):
+    code = "child_crashed"
 
 
 class MissingExtra(LLMOSError):

@@ -53,7 +53,7 @@ def _env(name: str, *others: str) -> AliasChoices:
 class Settings(BaseModel):
     """One frozen object a process. Fields are named as the variable without LLMOS_; units are in the name."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, validate_default=True)
 
     home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("llmos")), validation_alias=_env("HOME"))
     host: str = Field(default="127.0.0.1", validation_alias=_env("HOST"))

@@ -111,11 +111,15 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """One token with its natural-log probability, and alternatives at the same place, best first."""
+    """One token with its natural-log probability, and alternatives at the same place, best first.
+
+    texts is set only by engines that speak text (Feature.TEXT_ONLY), whose ids are all -1: the token's text, then one for each
+    alternative."""
 
     token_id: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from llmos.errors import DeadlineExceeded, LLMOSError
 from llmos.library.base import ModelCard
 from llmos.registry import Registry
-from llmos.types import FinishReason, Message, Sampling, TokenIds, TokenLogprob, Tool
+from llmos.types import FinishReason, Message, Sampling, TokenIds, TokenLogprob, Tool, ToolCall, Usage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,14 +85,16 @@ class Request:
     text: str | None = None
     messages: tuple[Message, ...] = ()
     tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """What one step of an engine produced for answer `index` of a request.
 
-    token_ids never hold the end-of-sequence token. logprobs has one entry per token when asked for. text is set only by
-    TEXT_ONLY engines. finish_reason is set on the last chunk of an answer; cached_tokens on the first.
+    token_ids never hold the end-of-sequence token. logprobs has one entry per token when asked for. finish_reason is set on the
+    last chunk of an answer; cached_tokens on the first. text, tool_calls (each one whole) and usage (once, on the last chunk of
+    the request) are set only by TEXT_ONLY engines.
     """
 
     index: int = 0
@@ -101,6 +103,8 @@ class Chunk:
     text: str | None = None
     finish_reason: FinishReason | None = None
     cached_tokens: int = 0
+    tool_calls: tuple[ToolCall, ...] = ()
+    usage: Usage | None = None
 
 
 class Handle:
@@ -137,6 +141,19 @@ class Handle:
             wake()
 
     # -- the caller's side -------------------------------------------------------------------------------------------
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Instead of iterating: `wake` is called, from the engine's thread, after each item; fetch them with `take`. What came
+        before is not announced, so take once after this call."""
+        with self._lock:
+            self._wake = wake
+
+    def take(self) -> list[Chunk | LLMOSError | None]:
+        """All items that have arrived, without waiting; None or an error is the last one."""
+        items: list[Chunk | LLMOSError | None] = []
+        while not self._items.empty():
+            items.append(self._items.get_nowait())
+        return items
+
     def cancel(self) -> None:
         """Idempotent, returns at once. Chunks already made may still arrive before the end."""
         if not self.cancelled.is_set():
@@ -275,6 +292,10 @@ class Engine(ABC):
 
     def embed(self, inputs: Sequence[TokenIds]) -> NDArray[np.float32]:
         """[N, D], pooled and normalised as the model's own configuration says."""
+        raise self._cannot(Feature.EMBED)
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """`embed` of a TEXT_ONLY engine, whose tokens are not known here: [N, D]."""
         raise self._cannot(Feature.EMBED)
 
     def classify(self, inputs: Sequence[tuple[TokenIds, TokenIds]]) -> NDArray[np.float32]:

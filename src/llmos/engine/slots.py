@@ -1,0 +1,84 @@
+"""One loaded engine as the pool keeps it, and what is told about it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmos.engine.base import Engine
+from llmos.engine.choice import EngineChoice
+from llmos.engine.memory import Resident
+from llmos.library.base import ModelCard
+
+NEVER = -1.0  # keep_alive_s: until evicted or unloaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedInfo:
+    """One loaded engine, for `llmos ps`. running: generations in flight. expires_in_s: None when it stays until evicted."""
+
+    name: str
+    version: str
+    engine: str
+    variant: str
+    why: str
+    memory_bytes: int
+    context_length: int
+    running: int
+    idle_s: float
+    load_s: float
+    expires_in_s: float | None
+    pinned: bool
+    pid: int | None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Slot:
+    """One loaded engine. `users` requests hold it; only the pool's lock changes these fields."""
+
+    card: ModelCard
+    choice: EngineChoice
+    engine: Engine
+    users: int = 0
+    used_at: float = field(default_factory=time.monotonic)
+    keep_alive_s: float = NEVER
+    pinned: bool = False
+
+    @property
+    def idle_s(self) -> float:
+        return 0.0 if self.users else time.monotonic() - self.used_at
+
+
+def resident(slot: Slot) -> Resident:
+    return Resident(
+        key=id(slot),
+        size_bytes=slot.engine.memory_bytes,
+        reload_s=slot.engine.load_s,
+        idle_s=slot.idle_s,
+        busy=slot.users > 0,
+        pinned=slot.pinned,
+    )
+
+
+def expires_in_s(slot: Slot) -> float | None:
+    return None if slot.pinned or slot.keep_alive_s < 0 else slot.keep_alive_s - slot.idle_s
+
+
+def info(slot: Slot) -> LoadedInfo:
+    engine: Any = slot.engine
+    return LoadedInfo(
+        name=slot.card.name,
+        version=slot.card.version,
+        engine=slot.choice.backend,
+        variant=slot.choice.variant.name,
+        why=slot.choice.why,
+        memory_bytes=engine.memory_bytes,
+        context_length=engine.context_length,
+        running=engine.running(),
+        idle_s=slot.idle_s,
+        load_s=engine.load_s,
+        expires_in_s=expires_in_s(slot),
+        pinned=slot.pinned,
+        pid=getattr(engine, "pid", None),
+    )

@@ -1,0 +1,1 @@
+"""Where models come from: one file a source, registered by import (llmos/builtins.py)."""

@@ -1,0 +1,123 @@
+"""The contract of a transport: what `LLMOS` and `Model` need, wherever the models are.
+
+    LocalTransport   this process: library and engines inline          LLMOS()
+    HTTPTransport    a server, through its documented routes           LLMOS("http://host:8000", api_key=...)
+
+Both have the same methods with the same errors, so a program moves from one to the other by its constructor alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from llmos.library.base import ModelCard, Progress
+from llmos.sdk.text import Answer
+from llmos.types import Message, Prediction, Sampling, Tool
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Labels = Sequence[str] | Mapping[str, str]
+LongInput = Literal["error", "mean"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A model that is ready. `notice` says what the name stands for when that is not itself."""
+
+    card: ModelCard
+    requested: str
+    notice: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """One document of a rerank, best first. score: higher is more relevant; comparable within one call only."""
+
+    index: int
+    document: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Log-probability of one continuation: total, per token, and the number of its tokens."""
+
+    continuation: str
+    logprob: float
+    num_tokens: int
+
+
+class Transport(ABC):
+    """Every method may be called from any thread. Models are named as in `LLMOS.load_model`."""
+
+    @abstractmethod
+    def open(self, name: str, *, engine: str | None, progress: Callable[[Progress], None] | None) -> Opened: ...
+
+    @abstractmethod
+    def complete(self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None) -> Answer: ...
+
+    @abstractmethod
+    def chat(
+        self, model: str, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[Tool], tool_choice: str,
+        timeout_s: float | None,
+    ) -> Answer: ...  # fmt: skip
+
+    @abstractmethod
+    def predict(
+        self, model: str, texts: Sequence[str], labels: Labels, *, multi_label: bool, threshold: float, template: str | None
+    ) -> list[Prediction]: ...
+
+    @abstractmethod
+    def translate(self, model: str, texts: Sequence[str], target: str, source: str | None, sampling: Sampling) -> list[str]: ...
+
+    @abstractmethod
+    def summarize(self, model: str, texts: Sequence[str], sampling: Sampling) -> list[str]: ...
+
+    @abstractmethod
+    def embed(self, model: str, texts: Sequence[str], *, long: LongInput) -> NDArray[np.float32]: ...
+
+    @abstractmethod
+    def rerank(self, model: str, query: str, documents: Sequence[str], top_n: int | None) -> list[Ranked]: ...
+
+    @abstractmethod
+    def score(self, model: str, prompt: str, continuations: Sequence[str]) -> list[Scored]: ...
+
+    @abstractmethod
+    def tokenize(self, model: str, text: str) -> list[int]: ...
+
+    @abstractmethod
+    def detokenize(self, model: str, ids: Sequence[int]) -> str: ...
+
+    # -- the library -------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def pull(self, name: str, *, accept_licence: bool, progress: Callable[[Progress], None] | None) -> ModelCard: ...
+
+    @abstractmethod
+    def models(self) -> list[ModelCard]: ...
+
+    @abstractmethod
+    def show(self, name: str) -> ModelCard: ...
+
+    @abstractmethod
+    def remove(self, name: str) -> None: ...
+
+    @abstractmethod
+    def set_alias(self, name: str, target: str, reason: str) -> None: ...
+
+    @abstractmethod
+    def aliases(self) -> dict[str, str]: ...
+
+    @abstractmethod
+    def loaded(self) -> list[dict[str, Any]]:
+        """Models in memory: name, engine, memory_bytes, running, idle_s."""
+
+    @abstractmethod
+    def unload(self, name: str) -> None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...

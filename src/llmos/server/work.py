@@ -1,0 +1,242 @@
+"""From a request to a session and back: finding the model, running blocking work off the loop, watching the client.
+
+The rule is one: whatever a request started ends with it. A client that goes away cancels its generation within one decode step;
+what blocks runs in a thread, so that one slow model load delays nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from llmos.engine.generation import Completion, Delta, Generation
+from llmos.errors import Cancelled, InvalidValue, LLMOSError
+from llmos.types import Usage
+
+if TYPE_CHECKING:
+    from llmos.engine.session import Session
+    from llmos.server.state import State
+
+T = TypeVar("T")
+_LOCAL_NAME = re.compile(r"\s*(file|ollama):", re.IGNORECASE)
+
+
+def state_of(request: Request) -> State:
+    state: State = request.app.state.llmos
+    return state
+
+
+def refuse_local_path(name: str) -> str:
+    """Names that read this machine's disk are for the CLI, never for a request."""
+    if _LOCAL_NAME.match(name):
+        raise InvalidValue(
+            f"The model name {name!r} points into the server's disk.", param="model", hint="Use a name of /v1/models."
+        )
+    return name
+
+
+async def session_for(
+    request: Request, name: str, *, load: bool = True, engine: str | None = None, keep_alive_s: float | None = None
+) -> Session:
+    """The model `name`, loaded when needed. Nothing is downloaded here: a model that is not in the library is a 404."""
+    state = state_of(request)
+    refuse_local_path(name)
+
+    def find() -> Session:
+        try:
+            state.library.resolve(name)
+        except LLMOSError as error:
+            error.param = error.param or "model"
+            raise
+        return state.pool.session(name, engine=engine, keep_alive_s=keep_alive_s, load=load)
+
+    return await watched(request.receive, lambda: None, asyncio.to_thread(find))
+
+
+def note_user(request: Request, user: str | None) -> None:
+    """`user`, `safety_identifier`, `user_id`: whose request it is, for the request's log line, as a digest."""
+    if user is not None:
+        request.state.user = hashlib.sha256(user.encode()).hexdigest()[:16]
+
+
+async def blocking(call: Callable[[], T]) -> T:
+    return await asyncio.to_thread(call)
+
+
+def told_of(session: Session, group: Group | None = None) -> dict[str, str]:
+    """Response headers that say what served the request, and what the asked name stands for."""
+    headers = {"x-llmos-model": session.card.ref}
+    if group is not None:
+        headers["x-llmos-engine"] = group.engine
+    if session.notice:
+        headers["x-llmos-notice"] = session.notice.encode("ascii", "replace").decode().replace("\n", " ")
+    return headers
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def watched(receive: Receive, cancel: Callable[[], None], work: Awaitable[T]) -> T:
+    """Awaits `work`. When the client goes away first: calls `cancel` and raises Cancelled."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise Cancelled("The client went away.")
+    except BaseException:
+        cancel()
+        raise
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            task.add_done_callback(
+                lambda task: None if task.cancelled() else task.exception()
+            )  # it was abandoned; say so to asyncio
+
+
+async def admitted(request: Request) -> None:
+    """Waits for a place at the engines; it is held until the request is over (gate.py gives it back)."""
+    release = await watched(request.receive, lambda: None, state_of(request).admission.acquire())
+    request.state.at_end.append(release)
+
+
+class Group:
+    """The generations of one request (several prompts make several), seen as one."""
+
+    def __init__(self, generations: Sequence[Generation]) -> None:
+        self.generations = list(generations)
+
+    def cancel(self) -> None:
+        for generation in self.generations:
+            generation.cancel()
+
+    @property
+    def usage(self) -> Usage:
+        parts = [generation.usage for generation in self.generations]
+        return Usage(
+            prompt_tokens=sum(part.prompt_tokens for part in parts),
+            completion_tokens=sum(part.completion_tokens for part in parts),
+            cached_tokens=sum(part.cached_tokens for part in parts),
+        )
+
+    @property
+    def engine(self) -> str:
+        return ", ".join(sorted({generation.engine for generation in self.generations}))
+
+    async def results(self) -> list[list[Completion]]:
+        return await asyncio.gather(*(generation.aresult() for generation in self.generations))
+
+    async def deltas(self) -> AsyncIterator[tuple[int, Delta]]:
+        """(which generation, delta) as they come. The first error ends all."""
+        if len(self.generations) == 1:
+            async for delta in self.generations[0]:
+                yield 0, delta
+            return
+        ready: asyncio.Queue[tuple[int, Delta] | BaseException | None] = asyncio.Queue(maxsize=64)
+
+        async def pull(place: int, generation: Generation) -> None:
+            try:
+                async for delta in generation:
+                    await ready.put((place, delta))
+                await ready.put(None)
+            except LLMOSError as error:
+                await ready.put(error)
+
+        tasks = [asyncio.create_task(pull(place, one)) for place, one in enumerate(self.generations)]
+        try:
+            left = len(tasks)
+            while left:
+                item = await ready.get()
+                if isinstance(item, BaseException):
+                    raise item
+                if item is None:
+                    left -= 1
+                else:
+                    yield item
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def submit(request: Request, start: Callable[[], Sequence[Generation]]) -> Group:
+    """Starts generations in a thread (an engine may have to load). They end with the request, come what may."""
+    lock, left = threading.Lock(), False
+    made: list[Generation] = []
+
+    def begin() -> Group:
+        generations = start()
+        with lock:
+            made.extend(generations)
+        if left:
+            Group(made).cancel()
+        return Group(generations)
+
+    def leave() -> None:
+        nonlocal left
+        with lock:
+            left = True
+        Group(made).cancel()
+
+    request.state.at_end.append(leave)
+    return await watched(request.receive, leave, asyncio.to_thread(begin))
+
+
+async def started(request: Request, group: Group) -> AsyncIterator[tuple[int, Delta]]:
+    """Waits for the first delta, so that an error before it has its own status, and gives the whole stream back."""
+    deltas = group.deltas()
+
+    async def pull() -> tuple[int, Delta] | None:
+        return await anext(deltas, None)
+
+    first = await watched(request.receive, group.cancel, pull())
+
+    async def again() -> AsyncIterator[tuple[int, Delta]]:
+        if first is not None:
+            yield first
+        async for item in deltas:
+            yield item
+
+    return again()
+
+
+class EventStream(Response):
+    """A body written as it comes. `events` gives ready bytes; `cancel` ends what produces them, with the connection at the latest."""
+
+    def __init__(
+        self,
+        events: AsyncIterator[bytes],
+        cancel: Callable[[], None],
+        headers: dict[str, str],
+        media_type: str = "text/event-stream",
+    ) -> None:
+        self.events, self.cancel = events, cancel
+        self.status_code, self.background, self.media_type = 200, None, media_type
+        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no", **headers})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+
+        async def pump() -> None:
+            async for event in self.events:
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        try:
+            await watched(receive, self.cancel, pump())
+        except Cancelled:
+            raise ConnectionAbortedError("the client went away") from None
+        finally:
+            self.cancel()

@@ -1,0 +1,113 @@
+// The stock npm `openai` client against a live LLMOS server. LLMOS_URL, LLMOS_KEY, LLMOS_CHAT and LLMOS_EMBEDDER say which.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import OpenAI from "openai";
+
+const { LLMOS_URL, LLMOS_KEY, LLMOS_CHAT: model, LLMOS_EMBEDDER: embedder } = process.env;
+const client = new OpenAI({ baseURL: `${LLMOS_URL}/v1`, apiKey: LLMOS_KEY, maxRetries: 0, timeout: 120_000 });
+const messages = [{ role: "user", content: "Say hello." }];
+const headers = { authorization: `Bearer ${LLMOS_KEY}` };
+
+const sleep = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+async function idle() {
+  for (let turn = 0; turn < 400; turn += 1) {
+    const { loaded } = await (await fetch(`${LLMOS_URL}/api/v1/loaded`, { headers })).json();
+    if (loaded.every((one) => one.running === 0)) return true;
+    await sleep(50);
+  }
+  return false;
+}
+
+test("models", async () => {
+  const names = [];
+  for await (const one of client.models.list()) names.push(one.id);
+  assert.ok(names.includes(model) && names.includes(embedder));
+});
+
+test("chat, whole and streamed, give the same text", async () => {
+  const whole = await client.chat.completions.create({ model, messages, temperature: 0, max_tokens: 24 });
+  const stream = await client.chat.completions.create({
+    model, messages, temperature: 0, max_tokens: 24, stream: true, stream_options: { include_usage: true },
+  });
+  let text = "";
+  let usage = null;
+  for await (const chunk of stream) {
+    text += chunk.choices[0]?.delta.content ?? "";
+    usage = chunk.usage ?? usage;
+  }
+  assert.equal(text, whole.choices[0].message.content);
+  assert.equal(usage.completion_tokens, whole.usage.completion_tokens);
+});
+
+test("n, seed and logprobs", async () => {
+  const ask = () => client.chat.completions.create({
+    model, messages, n: 2, seed: 5, temperature: 1, max_tokens: 8, logprobs: true, top_logprobs: 2,
+  });
+  const [one, two] = [await ask(), await ask()];
+  assert.equal(one.choices.length, 2);
+  assert.deepEqual(one.choices.map((c) => c.message.content), two.choices.map((c) => c.message.content));
+  assert.ok(one.choices[0].logprobs.content.every((entry) => entry.top_logprobs.length === 2 && entry.logprob <= 0));
+});
+
+test("JSON schema", async () => {
+  const schema = {
+    type: "object",
+    properties: { city: { type: "string", maxLength: 12 } },
+    required: ["city"],
+    additionalProperties: false,
+  };
+  const answer = await client.chat.completions.create({
+    model, messages: [{ role: "user", content: "Name a city." }], temperature: 0, max_tokens: 60,
+    response_format: { type: "json_schema", json_schema: { name: "place", strict: true, schema } },
+  });
+  assert.equal(typeof JSON.parse(answer.choices[0].message.content).city, "string");
+});
+
+test("completions echo with logprobs", async () => {
+  const answer = await client.completions.create({ model, prompt: "The sky is", echo: true, logprobs: 1, max_tokens: 0 });
+  assert.equal(answer.choices[0].text, "The sky is");
+  assert.equal(answer.choices[0].logprobs.token_logprobs[0], null);
+});
+
+test("embeddings", async () => {
+  const { data } = await client.embeddings.create({ model: embedder, input: ["a cat", "a kitten", "the stock exchange"] });
+  const dot = (a, b) => a.reduce((sum, value, place) => sum + value * b[place], 0);
+  const [cat, kitten, stock] = data.map((item) => Array.from(item.embedding));
+  assert.ok(dot(cat, kitten) > dot(cat, stock) + 0.2);
+});
+
+test("responses", async () => {
+  const answer = await client.responses.create({ model, input: "Say hello.", temperature: 0, max_output_tokens: 200 });
+  let text = "";
+  const stream = await client.responses.create({ model, input: "Say hello.", temperature: 0, max_output_tokens: 200, stream: true });
+  for await (const event of stream) if (event.type === "response.output_text.delta") text += event.delta;
+  assert.equal(text, answer.output_text);
+});
+
+test("errors name the field", async () => {
+  await assert.rejects(client.chat.completions.create({ model, messages, temperature: 3 }), (error) => {
+    assert.ok(error instanceof OpenAI.BadRequestError);
+    assert.equal(error.param, "temperature");
+    assert.ok(error.requestID);
+    return true;
+  });
+  await assert.rejects(client.chat.completions.create({ model: "no-such", messages }), OpenAI.NotFoundError);
+  const tools = [{ type: "function", function: { name: "f", parameters: { type: "object" } } }];
+  await assert.rejects(client.chat.completions.create({ model, messages, tools }), (error) => error.param === "tools");
+  const stranger = new OpenAI({ baseURL: `${LLMOS_URL}/v1`, apiKey: "wrong", maxRetries: 0 });
+  await assert.rejects(stranger.models.list(), OpenAI.AuthenticationError);
+});
+
+test("a time-out and a closed stream free the engine", async () => {
+  const long = { model, prompt: "Once", max_tokens: 1500, ignore_eos: true };
+  await assert.rejects(client.completions.create(long, { timeout: 500 }), OpenAI.APIConnectionTimeoutError);
+  assert.ok(await idle());
+  const stream = await client.completions.create({ ...long, stream: true });
+  for await (const chunk of stream) {
+    assert.ok(chunk.choices);
+    break;
+  }
+  stream.controller.abort();
+  assert.ok(await idle());
+});
