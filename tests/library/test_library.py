@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -183,6 +185,71 @@ def test_verify_reads_every_byte_and_pull_mends(make_library: Callable[..., Libr
     assert [(verdict.path, verdict.problem) for verdict in bad] == [("model.safetensors", "its content has another SHA-256")]
     assert library.pull("t5-base") == card
     assert all(verdict.ok for verdict in library.verify("t5-base"))
+
+
+def _flip_a_byte(library: Library, card: ModelCard) -> Path:
+    """One byte of the weights changes, with the time that the file had. Returns the blob."""
+    weights = next(file for file in card.files if file.path == "model.safetensors")
+    blob = library.store.blobs.path(weights.sha256)
+    before = blob.stat()
+    blob.chmod(0o644)
+    with blob.open("r+b") as file:
+        file.seek(weights.size_bytes // 2)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 1]))
+    os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return blob
+
+
+def test_a_changed_file_is_not_loaded(make_library: Callable[..., Library], asset: Asset) -> None:
+    library = make_library()
+    card = library.import_path(asset("bert-tiny-mlm"), name="tiny")
+    blob = _flip_a_byte(library, card)
+    assert make_library().resolve("tiny").card == card  # the same size, time and inode: known from the import, not read again
+    os.utime(blob)
+    for process in (library, make_library()):
+        for ask in (lambda: process.resolve("tiny"), lambda: process.check(card)):
+            with pytest.raises(CorruptFile, match=r"model\.safetensors of tiny:.*another SHA-256.*llmos pull tiny") as caught:
+                ask()
+            assert caught.value.param == "model"
+    assert library.show("tiny") == card  # it can still be looked at, mended and removed
+    assert library.pull("tiny") == card
+    assert make_library().resolve("tiny").card == card
+
+
+def test_scrub_finds_what_the_clock_hides(library: Library, tiny: ModelCard) -> None:
+    _flip_a_byte(library, tiny)
+    assert library.resolve("tiny").card == tiny
+    assert [verdict.path for verdict in library.verify("tiny") if not verdict.ok] == ["model.safetensors"]
+    with pytest.raises(CorruptFile):
+        library.resolve("tiny")
+    library.remove("tiny")
+    assert not list(library.store.blobs.root.rglob("*.verified"))
+
+
+def test_a_file_never_checked_is_read_once(make_library: Callable[..., Library], asset: Asset) -> None:
+    library = make_library()
+    card = library.import_path(asset("bert-tiny-mlm"), name="tiny")
+    for record in library.store.blobs.root.rglob("*.verified"):
+        record.write_text("not a record")
+    _flip_a_byte(library, card)
+    with pytest.raises(CorruptFile):
+        make_library().resolve("tiny")
+
+
+def test_what_cannot_be_mended_says_both(library: Library, tmp_path: Path, asset: Asset) -> None:
+    original = tmp_path / "model"
+    shutil.copytree(asset("bert-tiny-mlm"), original)
+    card = library.import_path(original, name="tiny")
+    assert library.ensure("tiny").card == card
+    os.utime(_flip_a_byte(library, card))
+    shutil.rmtree(original)
+    with pytest.raises(CorruptFile, match="is damaged: .*could not be mended: .*no file or folder.*llmos pull tiny"):
+        library.ensure("tiny")
+    shutil.copytree(asset("bert-tiny-mlm"), original)
+    assert library.ensure("tiny").card == card
+    assert all(verdict.ok for verdict in library.verify("tiny"))
 
 
 def test_gc_takes_what_nobody_has(library: Library, tiny: ModelCard, tmp_path: Path) -> None:

@@ -147,6 +147,20 @@ def test_aliases_say_what_they_stand_for(llmos: LLMOS) -> None:
     assert CHAT in stand_in.notice
 
 
+def test_alias_history_and_rollback(llmos: LLMOS) -> None:
+    llmos.set_alias("moved", CHAT, reason="first")
+    llmos.set_alias("moved", ENCODER, reason="second")
+    assert [move.reason for move in llmos.alias_history("moved")][:2] == ["second", "first"]
+    assert llmos.rollback_alias("moved").startswith(CHAT)
+    llmos.remove_alias("moved")
+    assert "moved" not in llmos.aliases()
+
+
+def test_verify_and_gc(llmos: LLMOS) -> None:
+    assert all(verdict.ok for verdict in llmos.verify(CHAT))
+    assert llmos.gc(dry_run=True).freed_bytes >= 0
+
+
 def test_library_is_visible(llmos: LLMOS) -> None:
     assert {CHAT, ENCODER} <= {card.name for card in llmos.models()}
     assert llmos.show(CHAT).context_length == 8192

@@ -1,26 +1,31 @@
 """The content-addressed store: a file's name is the SHA-256 of its bytes, so that nothing in it can be wrong unnoticed.
 
-    LLMOS_HOME/blobs/<first two digits>/<sha256>    read-only (0444), or a link to a file that another program keeps
-    LLMOS_HOME/blobs/partial/<key>                  downloads and copies under way; never looked up by hash
+    LLMOS_HOME/blobs/<first two digits>/<sha256>            read-only (0444), or a link to a file that another program keeps
+    LLMOS_HOME/blobs/<first two digits>/<sha256>.verified   size, mtime and inode of the blob when its bytes last had that hash
+    LLMOS_HOME/blobs/partial/<key>                          downloads and copies under way; never looked up by hash
 
 A blob appears under its name by one rename, after its bytes were hashed and flushed: a kill leaves it there or not there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import re
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmos.errors import CorruptFile, InvalidValue, NotFound
-from llmos.infra.files import fsync_dir, fsync_file, make_dir, sha256_file, storage_errors
+from llmos.errors import CorruptFile, InvalidValue, NotFound, StorageError
+from llmos.infra.files import fsync_dir, fsync_file, make_dir, sha256_file, storage_errors, write_atomic
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PIECE_BYTES = 4 << 20
 READ_ONLY = 0o444
+Stamp = tuple[int, int, int]  # size in bytes, mtime in ns, inode
 
 
 class BlobStore:
@@ -28,6 +33,8 @@ class BlobStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._verdicts: dict[str, tuple[Stamp, bool]] = {}
+        self._reading = threading.Lock()  # who wants the same large blob checked waits for the one that reads it
 
     def path(self, sha256: str) -> Path:
         """Where the blob of that hash is or would be. Raises InvalidValue for anything but 64 lower-case hex digits."""
@@ -74,7 +81,7 @@ class BlobStore:
 
         The file stays its owner's: when it goes, `has` is False again. Raises CorruptFile.
         """
-        if self.has(sha256):
+        if self.sound(sha256):
             return self.path(sha256)
         target = source.resolve(strict=True)
         self._check(source, sha256_file(target), sha256)
@@ -87,11 +94,54 @@ class BlobStore:
         """Reads the whole blob and compares. Raises NotFound when there is none."""
         if not self.has(sha256):
             raise NotFound(f"There is no blob {sha256}.")
-        return sha256_file(self.path(sha256)) == sha256
+        stamp = self._stamp(sha256)  # taken first: what changes while it is read has another one afterwards
+        right = sha256_file(self.path(sha256)) == sha256
+        self._note(sha256, stamp, right=right)
+        return right
+
+    def sound(self, sha256: str) -> bool:
+        """Whether the blob is there with the right bytes. They are read unless this very file (size, mtime, inode) was read
+        before, by this process or another, and was right."""
+        if not self.has(sha256):
+            return False
+        known = self._verdict(sha256)
+        if known is None:
+            with self._reading:
+                known = self._verdict(sha256)
+                known = self.verify(sha256) if known is None else known
+        return known
+
+    def _stamp(self, sha256: str) -> Stamp:
+        found = self.path(sha256).stat()
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+    def _verdict(self, sha256: str) -> bool | None:
+        """What is known of the file as it is now; None when it must be read."""
+        stamp = self._stamp(sha256)
+        known, right = self._verdicts.get(sha256, (None, False))
+        if known == stamp:
+            return right
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(self._record(sha256).read_bytes()) == [*stamp]:
+                self._verdicts[sha256] = stamp, True
+                return True
+        return None
+
+    def _note(self, sha256: str, stamp: Stamp, *, right: bool) -> None:
+        self._verdicts[sha256] = stamp, right
+        with contextlib.suppress(OSError, StorageError):  # in a store that is not ours to write, this process alone knows
+            if right:
+                write_atomic(self._record(sha256), json.dumps(stamp))
+            else:
+                self._record(sha256).unlink(missing_ok=True)
+
+    def _record(self, sha256: str) -> Path:
+        return self.path(sha256).with_suffix(".verified")
 
     def remove(self, sha256: str) -> None:
         """Removes the blob (or the link, never the file it leads to). A blob that is not there is no error."""
         path = self.path(sha256)
+        self._record(sha256).unlink(missing_ok=True)
         if path.is_symlink() or path.exists():
             path.unlink(missing_ok=True)
             fsync_dir(path.parent)
@@ -111,7 +161,7 @@ class BlobStore:
             )
 
     def _publish(self, place: Path, sha256: str) -> None:
-        if self.has(sha256) and not self.path(sha256).is_symlink():
+        if self.sound(sha256) and not self.path(sha256).is_symlink():
             return
         place.chmod(READ_ONLY)
         fsync_file(place)
@@ -122,6 +172,7 @@ class BlobStore:
         make_dir(target.parent)
         place.replace(target)
         fsync_dir(target.parent)
+        self._note(sha256, self._stamp(sha256), right=True)
 
 
 def _copy_hashed(source: Path, target: Path) -> str:

@@ -101,7 +101,7 @@ class Downloader:
         return pin or file.sha256
 
     def _has(self, file: RemoteFile) -> bool:
-        return bool(file.path and self._wanted(file)) and self.blobs.has(self._wanted(file))
+        return bool(file.path and self._wanted(file)) and self.blobs.sound(self._wanted(file))
 
     def _one(self, file: RemoteFile) -> list[ModelFile]:
         if self.cancel is not None and self.cancel.is_set():

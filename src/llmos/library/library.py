@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from llmos.errors import Conflict, CorruptFile, InvalidValue, LLMOSError, NotFound, Unreachable, did_you_mean
+from llmos.errors import Conflict, CorruptFile, InvalidValue, LLMOSError, NotFound, SourceError, Unreachable, did_you_mean
 from llmos.infra.database import Database, open_database
 from llmos.infra.fetch import Fetcher
 from llmos.library.aliases import Aliases, AliasMove
@@ -61,18 +61,30 @@ class Library:
 
     # -- names to models ---------------------------------------------------------------------------------------------
     def resolve(self, name: str) -> Resolved:
-        """From this machine alone. Raises NotFound saying how to get it, CorruptFile when files of it are gone."""
+        """From this machine alone. Raises NotFound saying how to get it, CorruptFile when files of it are gone or damaged."""
         return self._resolver.resolve(name)
 
+    def check(self, card: ModelCard) -> None:
+        """For who is about to load a model that was resolved a while ago. Costs a stat a file, unless one changed on disk, which
+        is then hashed. Raises CorruptFile naming the file and what mends it."""
+        self._resolver.check(card)
+
     def ensure(self, name: str, *, progress: Report | None = None) -> Resolved:
-        """Resolves, and pulls first what is not here or damaged. Raises what both raise."""
+        """Resolves, and pulls first what is not here or damaged. Raises what both raise; CorruptFile when what is damaged
+        cannot be had again now."""
         try:
             return self.resolve(name)
-        except (NotFound, CorruptFile):
+        except (NotFound, CorruptFile) as problem:
             reference, notice = self._resolver.meaning(name)
             if reference.scheme == "remote":
                 raise
-            card = self._pull(reference, progress)
+            try:
+                card = self._pull(reference, progress)
+            except (SourceError, NotFound) as cause:
+                if isinstance(problem, NotFound):
+                    raise
+                text = f"{problem.message} It could not be mended: {cause.message}"
+                raise CorruptFile(text, param="model", hint=problem.hint) from None
         return Resolved(requested=name, card=card, folder=self.store.folder(card.version), notice=notice)
 
     def list(self) -> Cards:
@@ -80,7 +92,8 @@ class Library:
         return self._rows.all()
 
     def show(self, name: str) -> ModelCard:
-        return self.resolve(name).card
+        """Its card, also when files of it are damaged. Raises NotFound."""
+        return self._resolver.card(name)[0]
 
     # -- bringing and removing ---------------------------------------------------------------------------------------
     def pull(
@@ -182,9 +195,7 @@ class Library:
 
     def verify(self, name: str) -> Verdicts:
         """Reads every file of the model and compares its SHA-256."""
-        reference, _ = self._resolver.meaning(name)
-        card = self._resolver.local(reference) or self.show(name)
-        return verify_model(self.store, card)
+        return verify_model(self.store, self.show(name))
 
     def gc(self, dry_run: bool = False) -> GcReport:
         """Removes blobs and folders of no model, and unfinished downloads. Raises Conflict while a pull is running."""

@@ -82,19 +82,29 @@ class Resolver:
         return "" if own else base_url
 
     def resolve(self, text: str) -> Resolved:
-        """Raises NotFound (with what to type), CorruptFile when files of the model are gone."""
+        """Raises NotFound (with what to type), CorruptFile when files of the model are gone or damaged."""
+        card, notice = self.card(text)
+        self.check(card)
+        return Resolved(requested=text, card=card, folder=self.store.folder(card.version), notice=notice)
+
+    def card(self, text: str) -> tuple[ModelCard, str]:
+        """The card that a name means, and the notice. Looks at no file. Raises NotFound."""
         reference, notice = self.meaning(text)
         card = self.local(reference)
         if card is None:
             raise self._absent(text, reference)
+        return card, notice
+
+    def check(self, card: ModelCard) -> None:
+        """Whether its files are there with the right bytes, which are read only when they changed since. Raises CorruptFile."""
         for file in card.files:
             if problem := self.store.problem(card.version, file):
+                newest = next(iter(self.rows.find(card.name)), card)
                 raise CorruptFile(
                     f"The file {file.path} of {card.ref} is damaged: {problem}.",
                     param="model",
-                    hint=f"Fetch it again: llmos pull {card.source if parse(card.source).scheme else card.name}",
+                    hint=f"Fetch it again: llmos pull {card.name if newest.version == card.version else card.source}",
                 )
-        return Resolved(requested=text, card=card, folder=self.store.folder(card.version), notice=notice)
 
     def local(self, reference: Reference) -> ModelCard | None:
         """The newest card of this machine that the reference means."""

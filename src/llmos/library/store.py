@@ -45,17 +45,17 @@ class ModelStore:
         return self.models / version
 
     def is_whole(self, version: str, files: Iterable[ModelFile]) -> bool:
-        """Whether each file leads to a blob of the right size. Reads no content."""
+        """Whether each file leads to its blob, and that is sound."""
         return all(self.problem(version, file) == "" for file in files)
 
     def problem(self, version: str, file: ModelFile, *, read: bool = False) -> str:
-        """What is wrong with one file, or "". read=True hashes its content."""
+        """What is wrong with one file, or "". Its content is hashed when it changed since that was last done; read=True: always."""
         link = self.folder(version) / file.path
         if not link.is_file() or not self.blobs.has(file.sha256):
             return "missing"
         if link.stat().st_size != file.size_bytes:
             return f"has {link.stat().st_size:,} bytes instead of {file.size_bytes:,}"
-        if read and not self.blobs.verify(file.sha256):
+        if not (self.blobs.verify(file.sha256) if read else self.blobs.sound(file.sha256)):
             return "its content has another SHA-256"
         return ""
 

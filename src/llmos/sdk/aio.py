@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
+from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard
+from llmos.library.janitor import FileVerdict, GcReport
 from llmos.sdk.base import Labels, LongInput, Ranked, Scored
 from llmos.sdk.client import LLMOS
 from llmos.sdk.model import Chat, Model, Texts
@@ -137,6 +140,24 @@ class AsyncLLMOS:
 
     async def set_alias(self, name: str, target: str, *, reason: str = "") -> None:
         await asyncio.to_thread(self._llmos.set_alias, name, target, reason=reason)
+
+    async def remove_alias(self, name: str, *, reason: str = "") -> None:
+        await asyncio.to_thread(self._llmos.remove_alias, name, reason=reason)
+
+    async def rollback_alias(self, name: str) -> str:
+        return await asyncio.to_thread(self._llmos.rollback_alias, name)
+
+    async def alias_history(self, name: str) -> list[AliasMove]:
+        return await asyncio.to_thread(self._llmos.alias_history, name)
+
+    async def import_model(self, path: str | Path, *, name: str | None = None) -> ModelCard:
+        return await asyncio.to_thread(self._llmos.import_model, path, name=name)
+
+    async def verify(self, name: str) -> list[FileVerdict]:
+        return await asyncio.to_thread(self._llmos.verify, name)
+
+    async def gc(self, *, dry_run: bool = False) -> GcReport:
+        return await asyncio.to_thread(self._llmos.gc, dry_run=dry_run)
 
     async def aliases(self) -> dict[str, str]:
         return await asyncio.to_thread(self._llmos.aliases)

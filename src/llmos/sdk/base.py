@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard, Progress
+from llmos.library.janitor import FileVerdict, GcReport
 from llmos.sdk.text import Answer
 from llmos.types import Message, Prediction, Sampling, Tool
 
@@ -110,7 +112,25 @@ class Transport(ABC):
     def set_alias(self, name: str, target: str, reason: str) -> None: ...
 
     @abstractmethod
+    def remove_alias(self, name: str, reason: str) -> None: ...
+
+    @abstractmethod
+    def rollback_alias(self, name: str) -> str: ...
+
+    @abstractmethod
     def aliases(self) -> dict[str, str]: ...
+
+    @abstractmethod
+    def alias_history(self, name: str) -> list[AliasMove]: ...
+
+    @abstractmethod
+    def import_model(self, path: str, name: str | None) -> ModelCard: ...
+
+    @abstractmethod
+    def verify(self, name: str) -> list[FileVerdict]: ...
+
+    @abstractmethod
+    def gc(self, *, dry_run: bool) -> GcReport: ...
 
     @abstractmethod
     def loaded(self) -> list[dict[str, Any]]:

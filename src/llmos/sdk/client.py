@@ -8,7 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard, Progress
+from llmos.library.janitor import FileVerdict, GcReport
 from llmos.sdk.base import Transport
 from llmos.sdk.model import Model
 from llmos.settings import Settings, current
@@ -83,6 +85,29 @@ class LLMOS:
     def set_alias(self, name: str, target: str, *, reason: str = "") -> None:
         """Makes `name` mean `target` from now on; the history keeps what it meant before."""
         self._transport.set_alias(name, target, reason)
+
+    def remove_alias(self, name: str, *, reason: str = "") -> None:
+        self._transport.remove_alias(name, reason)
+
+    def rollback_alias(self, name: str) -> str:
+        """Makes the alias mean what it meant before. Returns its target."""
+        return self._transport.rollback_alias(name)
+
+    def alias_history(self, name: str) -> list[AliasMove]:
+        """What the alias meant, since when, who moved it and why; newest first."""
+        return self._transport.alias_history(name)
+
+    def import_model(self, path: str | Path, *, name: str | None = None) -> ModelCard:
+        """Takes a model file or folder of this disk into the library; without a name it gets that of the file."""
+        return self._transport.import_model(str(path), name)
+
+    def verify(self, name: str) -> list[FileVerdict]:
+        """Reads every file of the model again and compares its SHA-256."""
+        return self._transport.verify(name)
+
+    def gc(self, *, dry_run: bool = False) -> GcReport:
+        """Frees files that no model uses, and unfinished downloads. dry_run only says what it would free."""
+        return self._transport.gc(dry_run=dry_run)
 
     def aliases(self) -> dict[str, str]:
         return self._transport.aliases()

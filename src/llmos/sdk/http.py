@@ -17,7 +17,9 @@ from llmos import errors
 from llmos.engine.base import Engine, Feature, Request
 from llmos.engine.session import FixedEngine, Session
 from llmos.errors import LLMOSError, Unreachable
+from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard, Progress
+from llmos.library.janitor import FileVerdict, GcReport
 from llmos.sdk.base import Labels, LongInput, Opened, Ranked, Scored, Transport
 from llmos.sdk.text import Answer
 from llmos.settings import Settings
@@ -128,9 +130,7 @@ class HTTPTransport(Transport):
         raise Unreachable(f"The server at {self.url} ended the download without a result.", hint="Try again; it goes on.")
 
     def _pulled(self, name: str, progress: Callable[[Progress], None] | None) -> None:
-        """Downloads with progress when the server does not have the model yet."""
-        if progress is None:
-            return
+        """Downloads when the server does not have the model yet: its other routes never do."""
         try:
             self.show(name)
         except errors.NotFound:
@@ -147,6 +147,28 @@ class HTTPTransport(Transport):
 
     def set_alias(self, name: str, target: str, reason: str) -> None:
         self._call("PUT", f"/api/v1/aliases/{name}", {"target": target, "reason": reason})
+
+    def remove_alias(self, name: str, reason: str) -> None:
+        self._call("DELETE", f"/api/v1/aliases/{name}")
+
+    def rollback_alias(self, name: str) -> str:
+        return str(self._call("POST", f"/api/v1/aliases/{name}/rollback", {})["target"])
+
+    def alias_history(self, name: str) -> list[AliasMove]:
+        return msgspec.convert(self._call("GET", f"/api/v1/aliases/{name}/history")["history"], list[AliasMove])
+
+    def import_model(self, path: str, name: str | None) -> ModelCard:
+        raise errors.UnsupportedFeature(
+            "A server imports no files of its disk for a client.",
+            param="path",
+            hint="Run `llmos import` on that machine.",
+        )
+
+    def verify(self, name: str) -> list[FileVerdict]:
+        return msgspec.convert(self._call("POST", "/api/v1/models/verify", {"name": name})["files"], list[FileVerdict])
+
+    def gc(self, *, dry_run: bool) -> GcReport:
+        return msgspec.convert(self._call("POST", "/api/v1/models/gc", {"dry_run": dry_run}), GcReport)
 
     def aliases(self) -> dict[str, str]:
         return dict(self._call("GET", "/api/v1/aliases")["aliases"])

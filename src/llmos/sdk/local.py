@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from llmos.engine.pool import Pool
 from llmos.engine.session import Session
+from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard, Progress
+from llmos.library.janitor import FileVerdict, GcReport
 from llmos.library.library import Library
 from llmos.plugins import load_plugins
 from llmos.sdk.base import Labels, LongInput, Opened, Ranked, Scored, Transport
@@ -28,6 +30,8 @@ class LocalTransport(Transport):
         self.library = Library.open(settings)
         self.pool = Pool(settings, self.library, inline=True, notify=notify)
         self._engines: dict[str, str | None] = {}
+        self._notify = notify
+        self._told: set[str] = set()
 
     def _session(self, name: str, progress: Callable[[Progress], None] | None = None) -> Session:
         return self.pool.session(name, engine=self._engines.get(name), progress=progress)
@@ -35,6 +39,9 @@ class LocalTransport(Transport):
     def open(self, name: str, *, engine: str | None, progress: Callable[[Progress], None] | None) -> Opened:
         self._engines[name] = engine
         session = self._session(name, progress)
+        if session.notice and session.notice not in self._told:
+            self._told.add(session.notice)
+            self._notify(session.notice)
         return Opened(card=session.card, requested=name, notice=session.notice)
 
     def complete(self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None) -> Answer:
@@ -107,8 +114,26 @@ class LocalTransport(Transport):
     def set_alias(self, name: str, target: str, reason: str) -> None:
         self.library.alias(name, target, reason=reason)
 
+    def remove_alias(self, name: str, reason: str) -> None:
+        self.library.unalias(name, reason)
+
+    def rollback_alias(self, name: str) -> str:
+        return self.library.rollback_alias(name)
+
     def aliases(self) -> dict[str, str]:
         return self.library.aliases()
+
+    def alias_history(self, name: str) -> list[AliasMove]:
+        return self.library.alias_history(name)
+
+    def import_model(self, path: str, name: str | None) -> ModelCard:
+        return self.library.import_path(path, name=name)
+
+    def verify(self, name: str) -> list[FileVerdict]:
+        return self.library.verify(name)
+
+    def gc(self, *, dry_run: bool) -> GcReport:
+        return self.library.gc(dry_run=dry_run)
 
     def loaded(self) -> list[dict[str, Any]]:
         from msgspec import to_builtins

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 SCORE_SLOTS = 18  # slots beside those of generation: a shared prefix, a prompt, 16 continuations at once
 STEP_S = 0.2  # what a step should take while a prompt is computed, so that cancelling and new answers do not wait longer
-MIN_PIECE = 16  # tokens of a step, however slow the machine
+MIN_PIECE = 32  # tokens of a step, however slow the machine
+DECODING = 4  # a step of at most so many tokens shows what a step costs whatever is in it
 
 
 @dataclass(slots=True, eq=False)
@@ -70,12 +71,15 @@ class LlamaCppEngine(Engine):
         self._context = context
         self._ends: list[int] | None = None
         self._slots = Slots(max_batch, context.options.num_cells)
-        self._scorer = Scorer(context, base=max_batch, num_slots=SCORE_SLOTS, batch_tokens=context.options.batch_tokens)
+        options = context.options
+        self._scorer = Scorer(
+            context, base=max_batch, num_slots=SCORE_SLOTS, batch_tokens=options.batch_tokens, num_cells=options.num_cells
+        )
         self._inbox: queue.SimpleQueue[Handle | Job | None] = queue.SimpleQueue()  # None only wakes
         self._waiting: deque[Answer] = deque()
         self._jobs: deque[Job] = deque()  # the first one may be under way
         self._answers: dict[Row, Answer] = {}
-        self._budget = context.options.batch_tokens
+        self._budget, self._fixed_s = context.options.batch_tokens, 0.0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"llamacpp {card.name}", daemon=True)
         self._thread.start()
@@ -277,9 +281,13 @@ class LlamaCppEngine(Engine):
             answer.handle.push(chunk)
 
     def _adapt(self, num_tokens: int, took_s: float) -> None:
-        """Sets how many tokens the next step may compute from how long this one took, if it was a large one."""
-        if num_tokens >= MIN_PIECE:
-            fitting = int(num_tokens * STEP_S / max(took_s, 1e-6))
+        """Sets how many tokens the next step may compute. Every step has a fixed cost, large when other processes want the
+        cores: it may not exceed a quarter of a full step, or prompts would take for ever."""
+        if num_tokens <= DECODING:
+            self._fixed_s = took_s
+        elif num_tokens >= MIN_PIECE:
+            each_s = max(took_s - self._fixed_s, 1e-6) / num_tokens
+            fitting = int(max(STEP_S, 4 * self._fixed_s) / each_s)
             self._budget = min(max(fitting, MIN_PIECE, len(self._answers)), self._context.options.batch_tokens)
 
     def _end(self, answer: Answer, how: FinishReason | LLMOSError, last: Chunk | None = None, *, cached: int = 0) -> None:

@@ -34,17 +34,17 @@ class Decoder(Protocol):
 
 
 class Scorer:
-    """Works in `num_slots` slots from `base` on, at least 3; leaves them empty. batch_tokens: of one step."""
+    """Works in `num_slots` slots from `base` on, at least 3; leaves them empty. batch_tokens: of one step. num_cells: of the
+    cache, at least one prompt with one continuation."""
 
-    def __init__(self, context: Decoder, *, base: int, num_slots: int, batch_tokens: int) -> None:
-        self._context, self._base = context, base
+    def __init__(self, context: Decoder, *, base: int, num_slots: int, batch_tokens: int, num_cells: int) -> None:
+        self._context, self._base, self._num_cells = context, base, num_cells
         self._num_branches, self._batch_tokens = num_slots - 2, batch_tokens
 
     def cells_needed(self, items: Sequence[ScoreItem]) -> int:
         """Cells of the cache that `score` takes at most: a prompt and the continuations that are computed at once."""
-        return max(
-            (len(item.prompt) + sum(sorted(map(len, item.continuations))[-self._num_branches :]) for item in items), default=0
-        )
+        cells = (len(item.prompt) + sum(sorted(map(len, item.continuations))[-self._num_branches :]) for item in items)
+        return min(max(cells, default=0), self._num_cells)
 
     def score(self, items: Sequence[ScoreItem], top: int) -> Iterator[ScoreResult]:
         """One result at a time, so that others can compute in between. Closing it early leaves the slots empty too."""
@@ -81,11 +81,10 @@ class Scorer:
 
     def _branches(self, item: ScoreItem, scores: list[list[TokenLogprob]], top: int) -> None:
         """Every token but the last of each continuation is computed for the log-probability of the one after it."""
-        longer = [index for index, one in enumerate(item.continuations) if len(one) > 1]
         start = len(item.prompt)
-        for begin in range(0, len(longer), self._num_branches):
+        for group in self._groups(item):
             places: list[tuple[int, int, int]] = []  # (slot, continuation, token of it)
-            for slot, index in enumerate(longer[begin : begin + self._num_branches], self._base + 2):
+            for slot, index in enumerate(group, self._base + 2):
                 self._context.share(self._base + 1, slot, start)
                 places += [(slot, index, place) for place in range(len(item.continuations[index]) - 1)]
             for piece in (places[at : at + self._batch_tokens] for at in range(0, len(places), self._batch_tokens)):
@@ -94,3 +93,16 @@ class Scorer:
                 self._context.decode(tokens, positions, [slot for slot, _, _ in piece], [True] * len(piece))
                 for row, (_, index, place) in enumerate(piece):
                     scores[index].append(token_logprob(self._context.logits(row), item.continuations[index][place + 1], top))
+
+    def _groups(self, item: ScoreItem) -> Iterator[list[int]]:
+        """The continuations that have something to compute, in groups that fit the slots and the cells beside the prompt."""
+        group: list[int] = []
+        cells = 0
+        for index, length in ((index, len(one) - 1) for index, one in enumerate(item.continuations) if len(one) > 1):
+            if group and (len(group) == self._num_branches or len(item.prompt) + cells + length > self._num_cells):
+                yield group
+                group, cells = [], 0
+            group.append(index)
+            cells += length
+        if group:
+            yield group

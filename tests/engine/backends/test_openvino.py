@@ -1,0 +1,189 @@
+"""The openvino engine on a real model: every feature it declares, exactness of the converted graph, and faults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmos.engine.backends.openvino import convert
+from llmos.engine.base import Engine, Feature, ScoreItem, backends
+from llmos.errors import ContextLengthExceeded, EngineError, InvalidValue, StorageError
+from llmos.text.load import load_tokenizer
+from llmos.types import Constraint, Family
+from tests.engine.backends.native import GREEDY, NEXT, PROMPT, TOLERANCE, chunks, load, request, smollm2_card, tokens
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("openvino") / "cache"
+
+
+@pytest.fixture(scope="module")
+def engine(asset: Callable[[str], Path], cache: Path) -> Iterator[Engine]:
+    folder = asset("smollm2")
+    loaded = load("openvino", smollm2_card(folder), folder, cache_folder=cache)
+    yield loaded
+    loaded.close()
+
+
+def test_greedy_answer_and_logprobs_are_those_of_the_reference(engine: Engine) -> None:
+    made = chunks(engine, logprobs=0)
+    assert tokens(made) == GREEDY
+    assert [chunk.finish_reason for chunk in made] == [None] * 7 + ["length"]
+    assert made[0].logprobs[0].logprob == pytest.approx(NEXT[253], abs=TOLERANCE)
+
+
+def test_every_variant_gives_the_reference(asset: Callable[[str], Path], cache: Path, engine: Engine) -> None:
+    """engine: converted the model already."""
+    folder = asset("smollm2")
+    before = sorted(cache.rglob("*"))
+    card = smollm2_card(folder)
+    for number in range(1, len(backends.get("openvino").supports(card).variants)):
+        other = load("openvino", card, folder, variant=number, cache_folder=cache)
+        made = chunks(other, logprobs=0, max_tokens=3)
+        other.close()
+        assert tokens(made) == GREEDY[:3], other.variant
+        assert made[0].logprobs[0].logprob == pytest.approx(NEXT[253], abs=TOLERANCE), other.variant
+    assert sorted(cache.rglob("*")) == before
+
+
+def test_in_float32_the_graph_is_exact(asset: Callable[[str], Path], cache: Path, engine: Engine) -> None:
+    folder = asset("smollm2")
+    exact = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0, "KV_CACHE_PRECISION": "f32"}
+    other = load("openvino", smollm2_card(folder), folder, cache_folder=cache, properties=exact)
+    scored = other.score([ScoreItem(prompt=PROMPT, continuations=tuple((token,) for token in NEXT))])
+    other.close()
+    assert [one[0].logprob for one in scored[0].continuations] == pytest.approx(list(NEXT.values()), abs=0.01)
+
+
+def test_answers_of_one_request_are_told_apart_and_repeatable(engine: Engine) -> None:
+    settings: dict[str, Any] = {"temperature": 1.5, "seed": 7, "n": 3, "max_tokens": 6}
+    made, again = chunks(engine, **settings), chunks(engine, **settings)
+    answers = [tokens(made, index) for index in range(3)]
+    assert len(set(answers)) == 3
+    assert [tokens(again, index) for index in range(3)] == answers
+
+
+def test_cancel_frees_the_slot(engine: Engine) -> None:
+    handle = engine.submit(request(max_tokens=400, ignore_eos=True))
+    made = []
+    for chunk in handle:
+        made.append(chunk)
+        handle.cancel()
+    assert made[-1].finish_reason == "cancelled"
+    assert len(tokens(made)) < 400
+    assert engine.running() == 0
+
+
+@pytest.mark.parametrize(
+    ("constraint", "accepts"),
+    [
+        (Constraint(kind="regex", value="[a-z]{2}-(foo|bar)"), lambda text: text[2:] in ("-foo", "-bar")),
+        (Constraint(kind="json_schema", value={"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"],
+                                               "additionalProperties": False}), lambda text: isinstance(json.loads(text)["a"], int)),
+        (Constraint(kind="grammar", value='root ::= "left" | "right"'), lambda text: text in ("left", "right")),
+    ],
+    ids=["regex", "json_schema", "gbnf"],
+)  # fmt: skip
+def test_constraints_hold(
+    engine: Engine, asset: Callable[[str], Path], constraint: Constraint, accepts: Callable[[str], bool]
+) -> None:
+    made = chunks(engine, max_tokens=40, constraint=constraint)
+    assert made[-1].finish_reason == "stop"
+    text = load_tokenizer(asset("smollm2")).decode(tokens(made))
+    assert accepts(text), text
+
+
+@pytest.mark.parametrize("kind, value", [("regex", "(unclosed"), ("json_schema", {"type": "foo"}), ("grammar", "root ::= (")])
+def test_a_constraint_that_does_not_compile_fails_its_own_request_only(engine: Engine, kind: Any, value: Any) -> None:
+    other = engine.submit(request())
+    with pytest.raises(InvalidValue, match="cannot be compiled"):
+        chunks(engine, constraint=Constraint(kind=kind, value=value))
+    assert tokens(list(other)) == GREEDY
+
+
+def test_ends_are_kept_out_and_can_be_ignored(engine: Engine, asset: Callable[[str], Path]) -> None:
+    tokenizer = load_tokenizer(asset("smollm2"))
+    text = "<|im_start|>user\nSay only the word yes.<|im_end|>\n<|im_start|>assistant\n"
+    prompt = tokenizer.encode(text, parse_special=True)
+    made = chunks(engine, prompt, max_tokens=60)
+    assert made[-1].finish_reason == "stop"
+    assert not set(tokens(made)) & set(tokenizer.special.eos)
+    longer = chunks(engine, prompt, max_tokens=60, ignore_eos=True)
+    assert len(tokens(longer)) == 60 and not set(tokens(longer)) & set(tokenizer.special.eos)
+
+
+def test_score_equals_single_scoring_and_generation(engine: Engine) -> None:
+    made = chunks(engine, logprobs=0)
+    items = [
+        ScoreItem(prompt=PROMPT, continuations=(GREEDY, (253,), (441, 9), ())),
+        ScoreItem(prompt=(*PROMPT, 253), continuations=(GREEDY[1:3],)),
+        ScoreItem(prompt=(*PROMPT, 1135, 282, 260), continuations=((300,), (300, 301))),
+    ]
+    scored = engine.score(items, top=2)
+    assert [one.logprob for one in scored[0].continuations[0]] == pytest.approx(
+        [chunk.logprobs[0].logprob for chunk in made], abs=0.3
+    )
+    assert [len(one) for one in scored[0].continuations] == [8, 1, 2, 0]
+    assert scored[0].continuations[0][0].top[0][0] == 253
+    for item, together in zip(items, scored, strict=True):
+        for index, continuation in enumerate(item.continuations):
+            alone = engine.score([ScoreItem(prompt=item.prompt, continuations=(continuation,))])[0].continuations[0]
+            assert [one.logprob for one in together.continuations[index]] == pytest.approx([one.logprob for one in alone], abs=0.2)
+    assert engine.score([]) == []
+
+
+def test_what_does_not_fit_the_context_is_refused_with_the_numbers(engine: Engine) -> None:
+    with pytest.raises(ContextLengthExceeded, match=r"500 tokens and 13 more .* 512"):
+        chunks(engine, range(300, 800), max_tokens=13)
+    assert tokens(chunks(engine, range(300, 800), max_tokens=2))
+    assert chunks(engine, max_tokens=0)[0].finish_reason == "length"
+
+
+def test_close_fails_what_runs_and_refuses_more(asset: Callable[[str], Path], cache: Path, engine: Engine) -> None:
+    folder = asset("smollm2")
+    other = load("openvino", smollm2_card(folder), folder, cache_folder=cache)
+    stream = iter(other.submit(request(max_tokens=400, ignore_eos=True)))
+    next(stream)
+    other.close()
+    other.close()
+    with pytest.raises(EngineError, match="closed"):
+        list(stream)
+    with pytest.raises(EngineError, match="closed"):
+        other.submit(request())
+
+
+def test_a_converted_folder_is_whole_and_an_unwritable_place_is_said(
+    cache: Path, engine: Engine, asset: Callable[[str], Path]
+) -> None:
+    (folder,) = cache.iterdir()  # nothing half-made beside it
+    assert {convert.MODEL, convert.TOKENIZER, convert.GENERATION} <= {path.name for path in folder.iterdir()}
+    assert convert.end_tokens(folder) == tuple(sorted(load_tokenizer(asset("smollm2")).special.eos))
+    with pytest.raises(StorageError, match="cannot be written"):
+        convert.prepare(smollm2_card(asset("smollm2")), asset("smollm2"), folder / convert.MODEL / "below-a-file")
+
+
+def test_an_openvino_folder_is_loaded_as_it_is(cache: Path, engine: Engine, asset: Callable[[str], Path]) -> None:
+    (folder,) = cache.iterdir()
+    other = load("openvino", replace(smollm2_card(asset("smollm2")), format="openvino"), folder)
+    assert tokens(chunks(other)) == GREEDY
+    other.close()
+
+
+def test_support_is_decided_by_the_card(asset: Callable[[str], Path]) -> None:
+    backend, card = backends.get("openvino"), smollm2_card(asset("smollm2"))
+    support = backend.supports(card)
+    assert support.ok and [variant.name for variant in support.variants][:3] == ["default", "f32-group32", "dynquant32"]
+    assert Feature.LOGPROBS in support.features and Feature.TOP_LOGPROBS not in support.features
+    for change, why in (
+        ({"architecture": "gemma3"}, "knows llama, qwen2, qwen3"),
+        ({"quantization": "IQ4_XS"}, "quantisation IQ4_XS"),
+        ({"family": Family.ENCODER}, "causal models"),
+    ):
+        refused = backend.supports(replace(card, **change))
+        assert not refused.ok and why in refused.why
