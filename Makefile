@@ -76,6 +76,7 @@ fuzz: $(DEV_STAMP) ## Fuzz every parser of model files for SECONDS (default 60) 
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_EACH),60)
 
 bench: $(DEV_STAMP) ## Measure: inference, predict, translate; results go to benchmarks/results/ (wants a quiet machine)
+	$(BIN)/python -m benchmarks.bench_start
 	$(BIN)/python -m benchmarks.bench_inference
 	$(BIN)/python -m benchmarks.bench_predict
 	$(BIN)/python -m benchmarks.bench_translate

@@ -26,9 +26,9 @@ def machine() -> dict[str, Any]:
     hardware = detect()
     return {
         "cpu": hardware.cpu_model,
-        "cores": hardware.num_cores,
+        "cores": hardware.cores.value,
         "instruction_sets": sorted(hardware.instruction_sets),
-        "memory_gb": round(hardware.memory_total_bytes / 1e9, 1),
+        "memory_gb": round(hardware.memory_total_bytes.value / 1e9, 1),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES if _version(name)},
     }

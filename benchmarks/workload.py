@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 PREFILL = 1000
@@ -42,7 +43,7 @@ def run(load: Callable[[Path], Generate]) -> None:
     generate(_prompts(draw, 1, PROMPT), 8)
     found["prefill"] = _median(lambda: _prefill(generate, draw), options.repeats)
     for size in BATCHES:
-        found[f"decode_x{size}"] = _median(lambda size=size: _decode(generate, draw, size, options.decode_tokens), options.repeats)
+        found[f"decode_x{size}"] = _median(partial(_decode, generate, draw, size, options.decode_tokens), options.repeats)
     getattr(generate, "stop", lambda: None)()
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     found["peak_memory_mb"] = round(usage / 1000)

@@ -9,8 +9,8 @@ import inspect
 import sys
 from pathlib import Path
 
-import click
 import typer
+from typer.core import TyperGroup
 
 from llmos import errors
 from llmos.cli.main import app
@@ -20,17 +20,17 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 def cli_page() -> str:
     command = typer.main.get_command(app)
-    context = click.Context(command, info_name="llmos")
+    context = typer.Context(command, info_name="llmos", **command.context_settings)
     parts = [
         "# Command line\n\nAnswers go to stdout, everything else to stderr. Exit 0 success, 1 failure, 2 usage, 130 interrupted.\n"
     ]
-    assert isinstance(command, click.Group)
+    assert isinstance(command, TyperGroup)
     for name in sorted(command.list_commands(context)):
         child = command.get_command(context, name)
         assert child is not None
         if child.hidden:
             continue
-        inner = click.Context(child, info_name=name, parent=context, terminal_width=100, max_content_width=100)
+        inner = typer.Context(child, info_name=name, parent=context, terminal_width=100, max_content_width=100)
         parts.append(f"\n## llmos {name}\n\n```text\n{child.get_help(inner).strip()}\n```\n")
     return "".join(parts)
 

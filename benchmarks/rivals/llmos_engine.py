@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.workload import Generate, run
 from llmos import Settings
+from llmos.engine.choice import Work
 from llmos.types import Sampling
 
 
@@ -20,7 +21,7 @@ def load(model: Path) -> Generate:
 
     def generate(prompts: list[list[int]], tokens: int) -> list[int]:
         sampling = Sampling(max_tokens=tokens, temperature=0.0, ignore_eos=True)
-        work = "batch" if len(prompts) > 1 else "prefill" if tokens == 1 else "decode"
+        work: Work = "batch" if len(prompts) > 1 else "prefill" if tokens == 1 else "decode"
         running = [session.complete(tuple(ids), sampling, work=work) for ids in prompts]
         with ThreadPoolExecutor(len(running)) as threads:
             return list(threads.map(lambda one: len(one.result()[0].token_ids), running))

@@ -29,7 +29,10 @@ class CausalModel:
         file = next(folder.glob("*.gguf")).name
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file)
         kind = {"bf16": torch.bfloat16, "f32": torch.float32}[dtype]
-        self.model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=kind).eval()
+        whole = transformers.GgufConfig(dequantize=True)
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=file, dtype=kind, quantization_config=whole
+        ).eval()
 
     def prompt(self, text: str, labels: Sequence[str]) -> str:
         """The whole prompt, as the model's template writes it."""

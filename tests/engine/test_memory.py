@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmos.engine.base import LoadOptions
-from llmos.engine.memory import WORKSPACE_BYTES, Resident, estimate_bytes, plan_eviction
+from llmos.engine.memory import WORKSPACE_BYTES, Resident, estimate_bytes, fits, plan_eviction
 from llmos.errors import OverCapacity
 from tests.doubles import fake_card
 
@@ -56,3 +56,9 @@ def test_the_estimate_counts_weights_and_cache() -> None:
     options = LoadOptions(num_threads=1, context_length=100)
     assert estimate_bytes(card, options) == 1000 + 1000 + WORKSPACE_BYTES
     assert estimate_bytes(card, LoadOptions(num_threads=1, context_length=100, kv_bytes=7)) == 1000 + 7 + WORKSPACE_BYTES
+
+
+def test_room_beside_all_of_them() -> None:
+    residents = [resident("a", 4), resident("b", 4)]
+    assert fits(residents, needed_bytes=2 * GB, budget_bytes=10 * GB)
+    assert not fits(residents, needed_bytes=2 * GB + 1, budget_bytes=10 * GB)

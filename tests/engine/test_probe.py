@@ -12,7 +12,7 @@ import pytest
 from llmos.engine.base import LoadOptions, Support, Variant
 from llmos.engine.choice import Candidate, Measurement
 from llmos.engine.choices import ChoiceTables, Table, key
-from llmos.engine.probe import Sample, agreement
+from llmos.engine.probe import Sample, _speed, agreement
 from llmos.engine.trials import measure_all
 from llmos.infra.database import Database, open_database
 from llmos.library.base import ModelCard, Resolved
@@ -23,19 +23,16 @@ from tests.doubles import FakeBackend, RichFakeBackend, fake_card, fake_pool, ma
 OPTIONS = LoadOptions(num_threads=1, context_length=512)
 
 
-def answer(*tokens: int, gap: float = 0.1) -> list[TokenLogprob]:
-    """At each place the next token id is `gap` nats less likely."""
-    return [TokenLogprob(token, -0.5, ((token, -0.5), (token + 1, -0.5 - gap))) for token in tokens]
-
-
-def seen(*tokens: int, logprobs: tuple[float, ...] = (-1.0, -2.0), gap: float = 0.1) -> Sample:
-    return Sample(greedy=[answer(*tokens, gap=gap)], prompt_logprobs=list(logprobs))
+def seen(*tokens: int, logprob: float = -0.5, gap: float = 0.1) -> Sample:
+    """A greedy answer; at each place the next token id is `gap` nats less likely."""
+    answer = [TokenLogprob(token, logprob, ((token, logprob), (token + 1, logprob - gap))) for token in tokens]
+    return Sample(greedy=[answer])
 
 
 def test_the_same_output_agrees() -> None:
     assert agreement(seen(1, 2, 3), seen(1, 2, 3)) == (
         True,
-        "prompt log-probabilities differ by 0.000 nats on average; 3 of 3 greedy tokens equal, the rest after ties",
+        "3 of 3 greedy tokens equal, the rest after ties; their log-probabilities differ by 0.000 nats on average",
     )
 
 
@@ -51,9 +48,19 @@ def test_parting_without_a_tie_does_not(other: Sample) -> None:
 
 
 def test_other_probabilities_do_not_agree() -> None:
-    ok, why = agreement(seen(1, logprobs=(-1.0, -3.0)), seen(1))
+    ok, why = agreement(seen(1, logprob=-1.0), seen(1))
     assert not ok
     assert "differ by 0.500 nats" in why
+    assert agreement(seen(1, logprob=-0.6), seen(1))[0]
+
+
+def test_an_engine_that_tells_no_probabilities_is_judged_by_its_tokens() -> None:
+    silent = Sample(greedy=[[TokenLogprob(token, 0.0) for token in (1, 2)]])
+    assert agreement(silent, seen(1, 2)) == (True, "2 of 2 greedy tokens equal, the rest after ties")
+
+
+def test_ties_alone_prove_nothing() -> None:
+    assert agreement(seen(2, 9, 9, 9), seen(1, 3, 5, 7)) == (False, "only 0 of 4 greedy tokens equal, the rest after ties")
 
 
 def test_vectors_agree_by_angle() -> None:
@@ -61,6 +68,13 @@ def test_vectors_agree_by_angle() -> None:
     assert agreement(Sample(vectors=vectors * 2), Sample(vectors=vectors))[0]
     assert not agreement(Sample(vectors=vectors[::-1]), Sample(vectors=vectors))[0]
     assert not agreement(Sample(vectors=vectors[:, :2]), Sample(vectors=vectors))[0]
+
+
+def test_the_speed_of_writing_leaves_reading_out_where_it_can() -> None:
+    assert _speed([1.0, 1.1, 1.2, 1.3], num_answers=1) == pytest.approx(10)
+    assert _speed([1.0, 1.0, 1.5, 1.5], num_answers=2) == pytest.approx(4)
+    assert _speed([1.4, 1.4, 1.4, 1.400001], num_answers=3) == pytest.approx(4 / 1.4)  # cut off: not three million
+    assert _speed([], num_answers=2) == 0.0
 
 
 Measure = Callable[..., Table]
@@ -116,7 +130,7 @@ def test_one_that_dies_is_in_the_table(measure: Measure) -> None:
 
 
 def test_what_there_is_no_time_or_memory_for_is_listed(measure: Measure) -> None:
-    assert measure(fake_card(), limit_s=-1.0).skipped["fake/default"] == "the -1 s of the probe were over"
+    assert measure(fake_card(), limit_s=-1.0).skipped["fake/default"] == "no time left of -1 s"
     assert "the memory budget is 0.0 GB" in measure(fake_card(), budget_bytes=1000).skipped["fake/default"]
 
 
@@ -170,8 +184,7 @@ def test_a_server_measures_once_and_uses_it(settings: Settings, tmp_path: Path, 
             generation.result()
             assert "measured here" in pool.loaded()[0].why
     assert [line for line in said if "Measuring" in line] == [
-        "Measuring fake/default for fake on this machine, once.",
-        "Measuring fake-rich/default for fake on this machine, once.",
+        "Measuring which engine runs fake fastest on this machine: once, 30 s at most."
     ]
     database.close()
 

@@ -1,6 +1,6 @@
 """`python -m tests.fuzz --seconds 60`: each target for so long, in a process of its own with 512 MB of memory (promise P10).
 
-Damaged input may be read or refused with a ModelFileError; anything else, or 2 s of CPU for one input, is a finding: it is
+Damaged input may be read or refused with the errors of its target; anything else, or 2 s of CPU for one input, is a finding: it is
 written to .fuzz/ and the exit status is 1. `--target NAME` runs one of them, `--start N` begins with case N.
 """
 
@@ -15,7 +15,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from llmos.errors import ModelFileError
 from tests.fuzz.mutate import mutate
 from tests.fuzz.targets import TARGETS
 
@@ -33,7 +32,7 @@ def run_case(name: str, number: int, folder: Path) -> tuple[str, bytes]:
     began = time.process_time()
     try:
         target.call(path)
-    except ModelFileError:
+    except (target.refusal, target.others):
         pass
     except Exception as problem:
         return f"{type(problem).__name__}: {problem}", data

@@ -1,4 +1,4 @@
-"""The parsers under fire: a name, sound inputs to damage, and a call that may only succeed or raise ModelFileError.
+"""The parsers under fire: a name, sound inputs to damage, and a call that may only succeed or refuse.
 
 Add a target with one line in TARGETS.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmos.errors import CorruptFile, InvalidValue, LLMOSError, ModelFileError, UnsafeFile
 from llmos.infra.gguf import read_gguf
 from llmos.library.formats import content
 from llmos.library.formats.config import read_config
@@ -19,6 +20,7 @@ from llmos.library.formats.onnx import read_onnx
 from llmos.library.formats.openvino import read_openvino
 from llmos.library.formats.peft import PeftFormat
 from llmos.library.formats.safetensors import read_safetensors
+from tests.fuzz import bodies, texts
 from tests.library.formats.builders import (
     BERT,
     GGUF_LLAMA,
@@ -37,11 +39,14 @@ from tests.library.formats.builders import (
 
 @dataclass(frozen=True)
 class Target:
-    """file: name of the input in a scratch folder. call: reads it."""
+    """file: name of the input in a scratch folder. call: reads it. refusal: what damaged input must be seen to raise; others:
+    what it may raise as well."""
 
     file: str
     seeds: tuple[bytes, ...]
     call: Callable[[Path], object]
+    refusal: type[LLMOSError] = CorruptFile
+    others: type[LLMOSError] = ModelFileError
 
 
 def _dump(value: object) -> bytes:
@@ -93,5 +98,11 @@ TARGETS: dict[str, Target] = {
     "ctranslate2": Target("model.bin", (ctranslate2(),), read_ctranslate2),
     "config": Target("config.json", (_dump(BERT), _dump(LLAMA), _dump(_CLASSIFIER)), lambda path: read_config(path.parent).tasks),
     "adapter": Target("adapter_config.json", (_dump(_ADAPTER),), _adapter),
-    "content": Target("file", (*PICKLES.values(), zip_archive(), b"#!x", gguf()), content.check),
+    "content": Target("file", (*PICKLES.values(), zip_archive(), b"#!x", gguf()), content.check, UnsafeFile),
+    "tokenizer": Target("tokenizer.json", texts.TOKENIZERS, texts.tokenizer),
+    "template": Target("chat_template.jinja", texts.TEMPLATES, texts.template, ModelFileError, InvalidValue),
+    "name": Target("name", texts.NAMES, texts.name, InvalidValue),
+    "path": Target("path", texts.PATHS, texts.inner_path, InvalidValue),
+    "url": Target("url", texts.URLS, texts.url, InvalidValue),
+    "body": Target("body", bodies.BODIES, bodies.body, InvalidValue),
 }

@@ -13,7 +13,6 @@ from pathlib import Path
 from tests.assets import CACHE, ROOT
 
 SCRIPT = ROOT / "scripts" / "train_tiny_models.py"
-REPOSITORIES = ("google-bert/bert-base-uncased", "google-t5/t5-base")
 
 
 def tiny_models() -> Path:

@@ -60,10 +60,11 @@ def _sha256(path: Path, _mtime_ns: int, _size: int) -> str:
 @dataclass
 class Faults:
     """cut: (path part, bytes): answers to such paths end after that many bytes, once each time it is set. swap: path part -> bytes
-    served instead of the file's own."""
+    served instead of the file's own. meet: wheels are served only when as many are asked for at once."""
 
     cut: dict[str, int] = field(default_factory=dict)
     swap: dict[str, bytes] = field(default_factory=dict)
+    meet: threading.Barrier | None = None
 
 
 class Hub:
@@ -217,6 +218,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _wheel(self, name: str) -> None:
         assert self.hub.wheels is not None
+        if self.hub.faults.meet is not None:
+            self.hub.faults.meet.wait(timeout=30)
         self._send(self.hub.wheels / name, name)
 
     def _send(self, path: Path, name: str) -> None:

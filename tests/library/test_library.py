@@ -209,10 +209,11 @@ def test_a_changed_file_is_not_loaded(make_library: Callable[..., Library], asse
     assert make_library().resolve("tiny").card == card  # the same size, time and inode: known from the import, not read again
     os.utime(blob)
     for process in (library, make_library()):
-        for ask in (lambda: process.resolve("tiny"), lambda: process.check(card)):
-            with pytest.raises(CorruptFile, match=r"model\.safetensors of tiny:.*another SHA-256.*llmos pull tiny") as caught:
-                ask()
-            assert caught.value.param == "model"
+        with pytest.raises(CorruptFile, match=r"model\.safetensors of tiny:.*another SHA-256.*llmos pull tiny") as caught:
+            process.resolve("tiny")
+        assert caught.value.param == "model"
+        with pytest.raises(CorruptFile):
+            process.check(card)
     assert library.show("tiny") == card  # it can still be looked at, mended and removed
     assert library.pull("tiny") == card
     assert make_library().resolve("tiny").card == card
@@ -245,7 +246,7 @@ def test_what_cannot_be_mended_says_both(library: Library, tmp_path: Path, asset
     assert library.ensure("tiny").card == card
     os.utime(_flip_a_byte(library, card))
     shutil.rmtree(original)
-    with pytest.raises(CorruptFile, match="is damaged: .*could not be mended: .*no file or folder.*llmos pull tiny"):
+    with pytest.raises(CorruptFile, match=r"is damaged: .*could not be mended: .*no file or folder.*llmos pull tiny"):
         library.ensure("tiny")
     shutil.copytree(asset("bert-tiny-mlm"), original)
     assert library.ensure("tiny").card == card

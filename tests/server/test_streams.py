@@ -6,7 +6,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ import pytest
 
 from llmos.server.limits import Limits
 from llmos.settings import Settings
-from tests.doubles import fake_pool
+from tests.doubles import fake_card, fake_pool
 from tests.server.live import Live, live
 
 SLOW = {"model": "fake-slow", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 400}
@@ -50,9 +51,10 @@ def running(server: Live) -> int:
     return sum(info.running for info in server.state.pool.loaded())
 
 
-def send(server: Live, path: str, body: dict[str, Any]) -> socket.socket:
+def send(server: Live, path: str, body: dict[str, Any], headers: Mapping[str, str] = MappingProxyType({})) -> socket.socket:
     data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    fields = {"Host": "localhost", "Content-Type": "application/json", "Content-Length": len(data), **headers}
+    head = f"POST {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
     connection.sendall(head.encode() + data)
     return connection
@@ -121,3 +123,52 @@ def test_deadline(tmp_path_factory: pytest.TempPathFactory) -> None:
             lines = [line for line in answer.iter_lines() if line]
         assert json.loads(lines[-1].removeprefix("data: "))["error"]["code"] == "deadline_exceeded"
         wait_until(lambda: running(server) == 0)
+
+
+def test_an_answer_that_nobody_reads_is_cancelled(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """P15. The client keeps its connection and does not read; what the network buffers hold is used up first."""
+    folder = tmp_path_factory.mktemp("unread")
+    settings = Settings.from_env({"LLMOS_HOME": str(folder), "LLMOS_NUM_THREADS": "2", "LLMOS_CONTEXT_LENGTH": "2000000"})
+    pool = fake_pool(settings, folder, cards=[fake_card(extra={"endless": "yes"}, context_length=2_000_000)])
+    body = {"model": "fake", "prompt": "a", "max_tokens": 1_000_000, "stream": True, "logprobs": 1}
+    with live(settings, pool, limits=Limits(unread_s=0.2)) as server:
+        connection = send(server, "/v1/completions", body)
+        assert b"200 OK" in connection.recv(4096)
+        wait_until(lambda: len(server.server.server_state.connections) == 0)
+        wait_until(lambda: running(server) == 0 and server.state.admission.running == 0)
+        connection.close()
+
+
+def test_prompt_tokens_count_at_the_door(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("tokens")
+    settings = Settings.from_env({"LLMOS_HOME": str(folder), "LLMOS_NUM_THREADS": "2"})
+    limits = Limits(slots=8, slot_tokens=10, queue=8, queue_tokens=100)
+    with live(settings, fake_pool(settings, folder), limits=limits) as server:
+        first = send(server, "/v1/chat/completions", {**SLOW, "stream": True})
+        wait_until(lambda: server.state.admission.running == 1)
+        second = send(server, "/v1/chat/completions", {**SLOW, "max_tokens": 1})
+        wait_until(lambda: server.state.admission.waiting == 1)
+        long = {**SLOW, "messages": [{"role": "user", "content": "word " * 100}]}
+        answer = server.client.post("/v1/chat/completions", json=long)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "over_capacity")
+        assert "prompt tokens" in answer.json()["error"]["message"]
+        first.close()
+        assert b"200 OK" in second.recv(4096)
+        second.close()
+
+
+def test_one_key_cannot_fill_the_queue(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("keys")
+    settings = Settings.from_env({"LLMOS_HOME": str(folder), "LLMOS_NUM_THREADS": "2", "LLMOS_API_KEY": "llmos_test"})
+    key = {"authorization": "Bearer llmos_test"}
+    with live(settings, fake_pool(settings, folder), limits=Limits(slots=1, key_queue=1)) as server:
+        first = send(server, "/v1/chat/completions", {**SLOW, "stream": True}, key)
+        wait_until(lambda: server.state.admission.running == 1)
+        second = send(server, "/v1/chat/completions", SLOW, key)
+        wait_until(lambda: server.state.admission.waiting == 1)
+        answer = server.client.post("/v1/chat/completions", json=SLOW, headers=key)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert int(answer.headers["retry-after"]) >= 1
+        first.close()
+        second.close()
+        wait_until(lambda: server.state.admission.running == 0)

@@ -175,3 +175,9 @@ def test_a_damaged_tokenizer_is_corrupt_and_nothing_worse(tmp_path: Path) -> Non
         except CorruptFile:
             outcomes["corrupt"] += 1
     assert min(outcomes.values()) > 20, outcomes
+
+
+def test_a_template_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_bytes(b"{{ messages }}\xff")
+    with pytest.raises(CorruptFile, match=r"chat_template\.jinja is not UTF-8"):
+        load_chat_template(tmp_path)

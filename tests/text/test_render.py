@@ -61,12 +61,8 @@ def test_same_text_as_transformers(asset: Callable[[str], Path], name: str, mess
 def test_what_templates_support(asset: Callable[[str], Path]) -> None:
     smol, qwen = load_chat_template(asset("smollm2")), load_chat_template(asset("qwen"))
     assert smol is not None and qwen is not None
-    assert (smol.supports_tools, smol.supports_system) == (False, True)
-    assert (qwen.supports_tools, qwen.supports_system) == (True, True)
-    assert len(smol.hash) == 64
-    assert smol.hash != qwen.hash
+    assert (smol.supports_tools, qwen.supports_tools) == (False, True)
     gemma = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{{ messages[0].content }}"
-    assert JinjaTemplate(gemma).supports_system is False
     with pytest.raises(InvalidValue, match="System role not supported") as caught:
         JinjaTemplate(gemma).render(CHAT)
     assert caught.value.param == "messages"

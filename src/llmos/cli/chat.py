@@ -7,14 +7,11 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from prompt_toolkit import PromptSession
-from prompt_toolkit.history import FileHistory
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-from llmos.cli.output import URL, progress_bar, say
+from llmos.cli.output import URL, examples, progress_bar, say
 from llmos.cli.run import MODEL, statistics
 from llmos.errors import InvalidValue, LLMOSError
 from llmos.sdk.client import LLMOS
@@ -23,6 +20,11 @@ from llmos.sdk.options import Options, sampling_from
 from llmos.settings import Settings, current
 from llmos.types import Message
 
+if TYPE_CHECKING:  # imported where a terminal is opened: every other command starts faster without it
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.key_binding import KeyPressEvent
+
+ROLES = ("system", "user", "assistant")
 HELP = """\
 /help            this list
 /system TEXT     instructions for the conversation (/system alone removes them)
@@ -103,13 +105,18 @@ class Conversation:
         if not path:
             raise InvalidValue("/save needs a file name.")
         turns = [{"role": message.role, "content": message.content} for message in self.prompt("")[:-1]]
-        Path(path).expanduser().write_text(json.dumps({"messages": turns}, ensure_ascii=False, indent=2) + "\n")
+        try:
+            Path(path).expanduser().write_text(json.dumps({"messages": turns}, ensure_ascii=False, indent=2) + "\n")
+        except OSError as problem:
+            raise InvalidValue(f"{path} cannot be written: {problem.strerror}.") from None
         return f"{len(turns)} messages written to {path}."
 
     def _do_load(self, path: str) -> str:
         try:
             turns = json.loads(Path(path).expanduser().read_text())["messages"]
             read = [Message(role=turn["role"], content=turn["content"]) for turn in turns]
+            if strange := [turn.role for turn in read if turn.role not in ROLES]:
+                raise ValueError(f"there is no role {strange[0]!r}, only {', '.join(ROLES)}")
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise InvalidValue(f"{path} could not be read as a conversation: {problem}") from None
         self.system = next((message.content for message in read if message.role == "system"), "")
@@ -118,7 +125,8 @@ class Conversation:
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("chat")(chat)
+    ends = examples("llmos chat", 'llmos chat -m qwen2.5-coder-1.5b-instruct --system "Answer in one sentence."')
+    app.command("chat", epilog=ends)(chat)
 
 
 def chat(
@@ -137,6 +145,10 @@ def chat(
 
 
 def _reader(settings: Settings) -> PromptSession[str]:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.history import FileHistory
+    from prompt_toolkit.key_binding import KeyBindings
+
     keys = KeyBindings()
 
     @keys.add("enter")

@@ -7,19 +7,22 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from llmos.cli.output import JSON, human_bytes, out, print_json
+from llmos.cli.output import JSON, examples, human_bytes, out, print_json
 from llmos.settings import current
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("doctor")(doctor)
+    app.command("doctor", epilog=examples("llmos doctor", "llmos doctor --json --no-measure | jq .problems"))(doctor)
 
 
 def doctor(
     measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Measure memory bandwidth and GEMM speed (2 s).")] = True,
     json_output: Annotated[bool, JSON] = False,
 ) -> None:
-    """Look at the machine: cores, memory, speed, GPU, engines, hubs, disk. Exit 1 when something needs mending."""
+    """Look at this machine and say what to mend.
+
+    Cores, memory, speed, GPU, engines, hubs, disk. Exit 1 when something needs mending.
+    """
     from llmos.infra.doctor import EngineFact, Report
     from llmos.infra.doctor import doctor as look
 
@@ -41,7 +44,7 @@ def _engines() -> list[dict[str, Any]]:
     found = []
     for name, backend in backends:
         seen = backend.availability()
-        found.append({"name": name, "installed": seen.ok, "version": seen.version, "install": seen.install})
+        found.append({"name": name, "installed": seen.ok, "version": seen.version, "install": "" if seen.ok else seen.install})
     return found
 
 

@@ -13,7 +13,7 @@ import typer
 
 from llmos import __version__
 from llmos.cli import chat, doctor, models, run, serve
-from llmos.cli.output import fail, say
+from llmos.cli.output import examples, fail, say
 from llmos.errors import InvalidValue, LLMOSError
 
 app = typer.Typer(
@@ -24,6 +24,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="One program for the whole life of a language model.",
+    epilog=examples(
+        'llmos run "Why is the sky blue?"    fetches a small model the first time',
+        "llmos chat                          talk with it",
+        "llmos list --all                    what else there is",
+        "llmos serve                         the same for any OpenAI client, over HTTP",
+        "llmos run --help                    options and examples of a command",
+    ),
 )
 
 
@@ -41,7 +48,7 @@ for group in (run, chat, models, serve, doctor):
 def main() -> None:
     """The console script."""
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False) or 0)
     except LLMOSError as error:
         fail(error)
         sys.exit(2 if isinstance(error, InvalidValue) else 1)

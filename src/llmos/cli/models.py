@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from llmos.cli.output import JSON, human_bytes, out, print_json, progress_bar, say, table
+from llmos.cli.output import JSON, examples, human_bytes, out, print_json, progress_bar, say, table
 from llmos.errors import CorruptFile, InvalidValue, NotFound
 from llmos.library.base import ModelCard
 from llmos.library.catalogue import CatalogueEntry
@@ -20,14 +20,21 @@ NAME = Annotated[str, typer.Argument(help="Name, alias, or a source such as hf:o
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("pull")(pull)
-    app.command("list")(list_models)
-    app.command("show")(show)
-    app.command("rm")(remove)
-    app.command("alias")(alias)
-    app.command("import")(import_model)
-    app.command("verify")(verify)
-    app.command("gc")(collect)
+    for name, command, lines in (
+        ("pull", pull, ("llmos pull qwen2.5-coder-1.5b-instruct", "llmos pull hf:HuggingFaceTB/SmolLM2-360M-Instruct")),
+        ("list", list_models, ("llmos list", "llmos list --all", "llmos list --json | jq -r '.models[].name'")),
+        ("show", show, ("llmos show smollm2-135m-instruct", "llmos show smollm2-135m-instruct --engines --measure")),
+        ("rm", remove, ("llmos rm gpt2", "llmos rm my-model:3f2a91c0d4e5")),
+        (
+            "alias",
+            alias,
+            ("llmos alias", 'llmos alias prod smollm2-135m-instruct --reason "good enough"', "llmos alias prod --rollback"),
+        ),
+        ("import", import_model, ("llmos import ./my-model --name my-model", "llmos import ollama:llama3.2")),
+        ("verify", verify, ("llmos verify", "llmos verify smollm2-135m-instruct")),
+        ("gc", collect, ("llmos gc --dry-run", "llmos gc")),
+    ):
+        app.command(name, epilog=examples(*lines))(command)
 
 
 def _library() -> Library:
@@ -72,7 +79,7 @@ def list_models(
     catalogue: Annotated[bool, typer.Option("--all", help="Also what the catalogue offers.")] = False,
     json_output: Annotated[bool, JSON] = False,
 ) -> None:
-    """Models of this machine."""
+    """Models of this machine. `llmos show NAME` says more of one."""
     library = _library()
     cards = library.list()
     here = {card.name for card in cards}
@@ -81,24 +88,20 @@ def list_models(
         found: dict[str, Any] = {"models": [_plain(card) for card in cards]}
         print_json(found | {"catalogue": [_plain(entry) for entry in offers]} if catalogue else found)
         return
-    rows = [_row(card, card.version[:12], card.quantization or "-") for card in cards]
-    rows += [_row(entry, "(catalogue)", "-") for entry in offers]
-    columns = ("NAME", "VERSION", "FAMILY", "SIZE", "PARAMETERS", "CONTEXT", "QUANT", "LICENCE", "TASKS")
-    table(columns, rows, empty="No models yet. See what there is with: llmos list --all")
+    cells = [_row(card) for card in cards]
+    if catalogue:  # which of them are here matters more than how much each can read
+        rows = [[name, "yes", *rest, licence] for name, *rest, _, licence in cells]
+        rows += [[name, "", *rest, licence] for name, *rest, _, licence in map(_row, offers)]
+        table(("NAME", "HERE", "FAMILY", "SIZE", "PARAMS", "LICENCE"), rows, empty="The catalogue is empty.")
+        return
+    columns = ("NAME", "FAMILY", "SIZE", "PARAMS", "CONTEXT", "LICENCE")
+    table(columns, cells, empty="No models yet. See what there is with: llmos list --all")
 
 
-def _row(model: ModelCard | CatalogueEntry, version: str, quantization: str) -> list[str]:
-    return [
-        model.name,
-        version,
-        model.family.value,
-        human_bytes(model.size_bytes),
-        _count(model.parameters),
-        str(model.context_length or "-"),
-        quantization,
-        model.licence,
-        " ".join(task.value for task in model.tasks),
-    ]
+def _row(model: ModelCard | CatalogueEntry) -> list[str]:
+    """What fits 80 columns; `llmos show` has the rest."""
+    size, context = human_bytes(model.size_bytes), str(model.context_length or "-")
+    return [model.name, model.family.value, size, _count(model.parameters), context, model.licence]
 
 
 def _count(parameters: int) -> str:
@@ -117,7 +120,7 @@ def show(
     ] = False,
     json_output: Annotated[bool, JSON] = False,
 ) -> None:
-    """All that is known of a model; of one in the catalogue, what it needs."""
+    """All that is known of a model, here or in the catalogue."""
     library = _library()
     if engines:
         _show_engines(library, name, measure, json_output)
@@ -162,9 +165,13 @@ def _show_engines(library: Library, name: str, measure: bool, json_output: bool)
         ]
         for seen in (found.table.measurements if found.table else ())
     ]
+    if found.table:
+        rows += [[name, *["-"] * 5, why] for name, why in found.table.skipped.items()]
     columns = ("ENGINE", "PREFILL t/s", "DECODE t/s", "BATCH t/s", "LOAD s", "MEMORY", "OUTPUT")
     table(columns, rows, empty="Not measured on this machine yet: add --measure.")
-    chosen = [[work, f"{choice.backend}/{choice.variant}", choice.why] for work, choice in found.choices.items()]
+    if found.table and found.table.reference:
+        say(f"Compared with {found.table.reference}; agreeing means: {found.table.tolerance}.")
+    chosen = [[work, choice.name, choice.why] for work, choice in found.choices.items()]
     table(("WORK", "CHOSEN", "WHY"), chosen, empty="No installed engine runs it.")
     if found.others:
         table(("NOT USED", "WHY"), [[engine, why] for engine, why in found.others.items()], empty="")

@@ -28,6 +28,11 @@ JSON = typer.Option("--json", help="Print JSON for programs.")
 URL = typer.Option("--url", help="Use the server at this address instead of this process.")
 
 
+def examples(*lines: str) -> str:
+    """The end of a command's help, one example a line (the first character keeps the lines apart)."""
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+
+
 def say(sentence: str) -> None:
     """One sentence for the person, on stderr."""
     err.print(Text(sentence, style="dim"))
@@ -68,17 +73,9 @@ def human_bytes(size: float) -> str:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[Report], None]]:
-    """Gives the function to report to. On a terminal a bar with speed and time left; elsewhere one line a stage."""
+    """Gives the function to report to: a bar with speed and time left on a terminal, nothing elsewhere."""
     if not err.is_terminal:
-        seen: set[str] = set()
-
-        def line(report: Report) -> None:
-            if report.stage not in seen:
-                seen.add(report.stage)
-                size = f" ({human_bytes(report.total_bytes)})" if report.total_bytes else ""
-                err.print(f"{report.message or report.stage}{size}", markup=False)
-
-        yield line
+        yield lambda _: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bar:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmos.cli.output import JSON, URL, err, print_json, progress_bar, say
+from llmos.cli.output import JSON, URL, err, examples, print_json, progress_bar, say
 from llmos.errors import InvalidValue
 from llmos.sdk.client import LLMOS
 from llmos.sdk.model import Model
@@ -20,7 +20,13 @@ MODEL = typer.Option("--model", "-m", help="Model or alias. Default: LLMOS_DEFAU
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("run")(run)
+    ends = examples(
+        'llmos run "Write a haiku about the sea."',
+        'cat report.txt | llmos run "Summarise this in two sentences."',
+        'llmos run --raw --temperature 0 "The capital of France is"',
+        'llmos run --json-schema @schema.json "Invent a person." > person.json',
+    )
+    app.command("run", epilog=ends)(run)
 
 
 def run(
@@ -28,7 +34,7 @@ def run(
     model: Annotated[str | None, MODEL] = None,
     system: Annotated[str | None, typer.Option(help="Instructions that come before the question.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Continue the text instead of answering it as a chat.")] = False,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 512,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.7,
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that make up this much.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Makes the answer repeatable.")] = None,
@@ -38,16 +44,12 @@ def run(
     url: Annotated[str | None, URL] = None,
     json_output: Annotated[bool, JSON] = False,
 ) -> None:
-    """Ask one question and stream the answer.
-
-    llmos run "Write a haiku about the sea."
-    cat report.txt | llmos run "Summarise this in two sentences."
-    """
+    """Ask one question and stream the answer. What comes through a pipe is added to the question."""
     question = _question(prompt)
     options: Options = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed, "stop": stop or []}
     if json_schema:
         options["json_schema"] = _schema(json_schema)
-    with LLMOS(url, notify=say) as llmos:
+    with LLMOS(url, notify=say, one_shot=True) as llmos:
         with progress_bar() as report:
             loaded = llmos.load_model(model or current().default_model, engine=engine, on_progress=report)
         started = time.monotonic()
@@ -105,7 +107,10 @@ def _as_json(stream: TextStream) -> None:
 
 
 def _question(prompt: str | None) -> str:
-    piped = "" if sys.stdin.isatty() else sys.stdin.read()
+    try:
+        piped = "" if sys.stdin.isatty() else sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise InvalidValue(f"What comes through the pipe is not text: {problem}.", param="prompt", hint="Send UTF-8.") from None
     asked = "" if prompt in (None, "-") else str(prompt)
     question = "\n\n".join(part for part in (asked, piped.strip("\n")) if part)
     if not question:
@@ -117,10 +122,11 @@ def _schema(given: str) -> dict[str, Any]:
     import json
     from pathlib import Path
 
-    text = Path(given[1:]).read_text() if given.startswith("@") else given
     try:
-        schema = json.loads(text)
-    except json.JSONDecodeError as problem:
+        schema = json.loads(Path(given[1:]).read_text() if given.startswith("@") else given)
+    except OSError as problem:
+        raise InvalidValue(f"{given[1:]} cannot be read: {problem.strerror}.", param="json_schema") from None
+    except ValueError as problem:
         raise InvalidValue(f"--json-schema is not JSON: {problem}", param="json_schema") from None
     if not isinstance(schema, dict):
         raise InvalidValue("--json-schema must be a JSON object.", param="json_schema")

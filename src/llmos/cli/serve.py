@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmos.cli.output import JSON, human_bytes, out, print_json, say, table
+from llmos.cli.output import JSON, examples, human_bytes, out, print_json, say, table
 from llmos.sdk.client import LLMOS
 from llmos.settings import current
 
@@ -14,14 +14,19 @@ SERVER = typer.Option("--url", help="Address of the server. Default: http://LLMO
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("serve")(serve)
-    app.command("ps")(ps)
-    app.command("stop")(stop)
+    serving = examples(
+        "llmos serve",
+        "llmos serve --port 9000 -m smollm2-135m-instruct",
+        "LLMOS_API_KEY=… llmos serve --host 0.0.0.0 --tls-cert a.pem --tls-key b.pem",
+    )
+    app.command("serve", epilog=serving)(serve)
+    app.command("ps", epilog=examples("llmos ps", "llmos ps --url http://127.0.0.1:9000 --json"))(ps)
+    app.command("stop", epilog=examples("llmos stop smollm2-135m-instruct"))(stop)
 
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. Other than loopback needs a key.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 picks a free one.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one. Default: 8000.")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Load this model at once. May be repeated.")] = None,
     insecure_http: Annotated[bool, typer.Option("--insecure-http", help="Listen on a non-loopback address without TLS.")] = False,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate chain (PEM).")] = None,

@@ -12,11 +12,14 @@ from typing import Literal
 
 from llmos.engine.base import Feature, Support, Variant
 
-Work = Literal["prefill", "decode", "batch", "mixed"]
-"""What an engine is wanted for: reading (score, embed), one answer at a time, many at once, or all of it."""
+Work = Literal["prefill", "decode", "batch", "mixed", "once"]
+"""What an engine is wanted for: reading (score, embed), one answer at a time, many at once, all of it; or one answer of a
+process that then ends, where loading counts."""
 
-WORKS: tuple[Work, ...] = ("prefill", "decode", "batch", "mixed")
-GOOD_ENOUGH = 0.6  # a loaded engine at this share of the best one's speed is used rather than loading the best one too
+WORKS: tuple[Work, ...] = ("prefill", "decode", "batch", "mixed", "once")
+ONCE_TOKENS = 64  # of the answer that "once" is about
+GOOD_ENOUGH = 0.9  # a loaded engine at this share of the best one's speed is used rather than loading the best one too
+READS_PER_WRITE = 16  # engines read a prompt about so much faster than they write: beyond it, reading takes longer than writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +38,8 @@ class Measurement:
     why: str = ""
 
     def speed(self, work: Work) -> float:
-        """Tokens/s for a kind of work; for mixed the geometric mean of the three, in which each doubling counts the same."""
+        """Tokens/s for a kind of work; for mixed the geometric mean of the three, in which each doubling counts the same; for
+        once ONCE_TOKENS by the time of loading and writing them."""
         match work:
             case "prefill":
                 return self.prefill_tok_s
@@ -43,6 +47,8 @@ class Measurement:
                 return self.decode_tok_s
             case "batch":
                 return self.batch_tok_s
+            case "once":
+                return ONCE_TOKENS / (self.load_s + ONCE_TOKENS / self.decode_tok_s) if self.decode_tok_s else 0.0
             case _:
                 return math.cbrt(self.prefill_tok_s * self.decode_tok_s * self.batch_tok_s)
 
@@ -79,6 +85,7 @@ RULES: dict[Work, tuple[tuple[str, ...], str]] = {
         "loads in a second and writes single answers fast as a rule",
     ),
     "batch": (("openvino", "llamacpp", "transformers", "remote"), "serves many at once fastest as a rule"),
+    "once": (("llamacpp", "openvino", "transformers", "remote"), "loads in a second as a rule"),
     "mixed": (("openvino", "llamacpp", "transformers", "remote"), "serves mixed work fastest as a rule"),
 }
 RULE_STEP = 0.5  # by rule each next candidate is taken to have half the speed: worth loading the better one
@@ -112,6 +119,41 @@ def acceptable(loaded: EngineChoice, best: EngineChoice) -> bool:
     return loaded.name == best.name or loaded.speed >= GOOD_ENOUGH * best.speed
 
 
+def kind_of(*, reads: int, writes: int, others: int) -> Work:
+    """The work that a request is when its caller did not say. reads, writes: tokens of its prompt and of its longest answer,
+    0 and 0 when nothing is known yet; others: requests of the same model that run or wait now."""
+    if others > 0:
+        return "batch"
+    if reads + writes == 0:
+        return "mixed"
+    return "prefill" if reads >= READS_PER_WRITE * writes else "decode"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A loaded engine as `pick` sees it: its name ("openvino/default") and how many requests hold it."""
+
+    name: str
+    users: int
+
+
+def pick(loaded: Sequence[Loaded], ranking: Sequence[EngineChoice], *, demanding: bool) -> str | None:
+    """Which loaded engine takes a request, by name; None: the first of the ranking is worth loading.
+
+    ranking: the ways that can serve it, best first. An engine at work takes it, whatever its speed: requests that join its
+    batch cost little, while two engines side by side would fight for the same cores. Among idle ones the fastest takes
+    it; unless it is `demanding` (its caller said which work it is) and that one is not `acceptable`.
+    """
+    places = {choice.name: choice for choice in ranking}
+    able = [one for one in loaded if one.name in places]
+    able.sort(key=lambda one: (one.users > 0, places[one.name].speed), reverse=True)
+    if not able:
+        return None
+    first = able[0]
+    good = first.users > 0 or not demanding or acceptable(places[first.name], ranking[0])
+    return first.name if good else None
+
+
 def _by_rule(candidate: Candidate, variant: Variant, work: Work, order: list[str]) -> EngineChoice:
     """`order`: the backends that the rule names and that are there."""
     place = order.index(candidate.backend) if candidate.backend in order else len(order)
@@ -128,8 +170,9 @@ def _by_rule(candidate: Candidate, variant: Variant, work: Work, order: list[str
 
 def _by_measurement(way: EngineChoice, seen: Measurement, best: float, work: Work) -> EngineChoice:
     share = seen.speed(work) / best if best else 0.0
+    loading = f"{seen.load_s:.1f} s loading, " if work == "once" else ""
     why = (
-        f"measured here: {seen.prefill_tok_s:.0f} tok/s reading, {seen.decode_tok_s:.0f} writing one answer, "
+        f"measured here: {loading}{seen.prefill_tok_s:.0f} tok/s reading, {seen.decode_tok_s:.0f} writing one answer, "
         f"{seen.batch_tok_s:.0f} writing eight; {share:.0%} of the best for {work} work"
     )
     return EngineChoice(backend=way.backend, variant=way.variant, features=way.features, why=why, speed=share)

@@ -23,7 +23,7 @@ from llmos.types import FinishReason, TokenIds, TokenLogprob, ToolCall, Usage
 class Delta:
     """What became certain of answer `index`. Text is never taken back; a token comes with the first text it is part of.
 
-    finish_reason is set on the last delta of an answer. tool_calls are whole calls.
+    finish_reason is set on the last delta of an answer, stop_text with it when a stop text ended the answer. tool_calls are whole calls.
     """
 
     index: int = 0
@@ -31,18 +31,20 @@ class Delta:
     token_ids: TokenIds = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
+    stop_text: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """One whole answer. token_ids and logprobs are those of `text`, without the stop string and what followed it."""
+    """One whole answer. token_ids and logprobs are those of `text`, without the stop string (`stop_text`) and what followed it."""
 
     index: int
     text: str
     token_ids: TokenIds
     logprobs: tuple[TokenLogprob, ...]
     finish_reason: FinishReason
+    stop_text: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
 
 
@@ -73,6 +75,7 @@ class Assembler:
         self._text, self._sent = "", 0
         self._waiting: deque[tuple[int, int, TokenLogprob | None]] = deque()  # (start in _text, id, logprob)
         self._called = False
+        self._stopped_by: str | None = None
 
     def push(self, chunk: Chunk) -> Delta | None:
         """The delta of this chunk, or None when everything is held back. Sets `finished` with the last one."""
@@ -103,9 +106,10 @@ class Assembler:
         longest = max(map(len, self._stop), default=0)
         search_from = max(self._sent, len(self._text) - longest + 1)
         self._text += piece
-        found = [at for at in (self._text.find(stop, search_from) for stop in self._stop) if at >= 0]
+        found = [(at, stop) for at, stop in ((self._text.find(stop, search_from), stop) for stop in self._stop) if at >= 0]
         if found:
-            self._text = self._text[: min(found)]
+            at, self._stopped_by = min(found)
+            self._text = self._text[:at]
         return bool(found)
 
     def _held(self) -> int:
@@ -147,6 +151,7 @@ class Assembler:
             token_ids=tuple(token for token, _ in tokens),
             logprobs=tuple(logprob for _, logprob in tokens if logprob is not None),
             finish_reason=reason,
+            stop_text=self._stopped_by if reason else None,
             tool_calls=tuple(calls),
         )
 
@@ -270,5 +275,6 @@ def _join(index: int, deltas: Sequence[Delta]) -> Completion:
         token_ids=tuple(token for delta in deltas for token in delta.token_ids),
         logprobs=tuple(logprob for delta in deltas for logprob in delta.logprobs),
         finish_reason=next((delta.finish_reason for delta in reversed(deltas) if delta.finish_reason), "cancelled"),
+        stop_text=next((delta.stop_text for delta in reversed(deltas) if delta.stop_text), None),
         tool_calls=tuple(call for delta in deltas for call in delta.tool_calls),
     )

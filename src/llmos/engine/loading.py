@@ -70,16 +70,17 @@ class Loader:
         return self._candidates[card.version]
 
     def table(self, resolved: Resolved, *, measure: bool, limit_s: float = PROBE_S) -> Table | None:
-        """The measured table of this card on this machine. Without one: measures when `measure`, else None."""
+        """The measured table of this card on this machine. Without one: measures when `measure`, else None. More time than
+        PROBE_S also makes one anew in which something was skipped."""
         card, candidates = resolved.card, self.candidates(resolved.card)
         if self._tables is None or sum(len(one.support.variants) for one in candidates) < 2:
             return None  # nothing to choose from
         name = key(card, candidates, machine=self._machine, num_threads=self.num_threads)
         if name not in self._known:
             self._known[name] = self._tables.get(name)
-        if self._known[name] is None and measure:
+        if measure and _incomplete(self._known[name], limit_s):
             with self._measuring:
-                if self._known[name] is None:
+                if _incomplete(self._known[name], limit_s):
                     table = self._measure(resolved, candidates, limit_s)
                     self._tables.put(name, table)
                     self._known[name] = table
@@ -168,6 +169,10 @@ class Loader:
             param="model" if not tried else None,
             hint=("Install one: " + "; ".join(helping) + ".") if helping else fallback,
         )
+
+
+def _incomplete(table: Table | None, limit_s: float) -> bool:
+    return table is None or (limit_s > PROBE_S and bool(table.skipped))
 
 
 def _candidates(card: ModelCard) -> Iterator[Candidate]:

@@ -38,6 +38,11 @@ def estimate_bytes(card: ModelCard, options: LoadOptions) -> int:
     return weights + kv + WORKSPACE_BYTES
 
 
+def fits(residents: Sequence[Resident], *, needed_bytes: int, budget_bytes: int) -> bool:
+    """Whether there is room beside all of them."""
+    return sum(resident.size_bytes for resident in residents) + needed_bytes <= budget_bytes
+
+
 def plan_eviction(residents: Sequence[Resident], *, needed_bytes: int, budget_bytes: int, what: str) -> list[Hashable]:
     """Keys to unload so that `needed_bytes` fit the budget, [] when they fit already.
 

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from llmos.engine.base import Adapter, Engine, Feature
-from llmos.engine.choice import EngineChoice, Work, acceptable
+from llmos.engine.base import Adapter, Feature
+from llmos.engine.choice import EngineChoice, Loaded, Work, kind_of, pick
 from llmos.engine.choices import ChoiceTables
 from llmos.engine.loading import Explanation, Loader
-from llmos.engine.memory import estimate_bytes, plan_eviction
+from llmos.engine.memory import estimate_bytes, fits, plan_eviction
 from llmos.engine.session import Session
-from llmos.engine.slots import NEVER, LoadedInfo, Slot, expires_in_s, info, resident
+from llmos.engine.slots import NEVER, LoadedInfo, PoolLease, Slot, expires_in_s, info, resident
 from llmos.errors import EngineError, NotFound, OverCapacity
 from llmos.infra.database import Database
 from llmos.library.base import ModelCard, Progress, Resolved
@@ -58,22 +60,7 @@ class ModelSource(Protocol):
 
     def list(self) -> Iterable[ModelCard]: ...
 
-
-class PoolLease:
-    """Holds a slot until `release`; a context manager giving the engine."""
-
-    def __init__(self, pool: Pool, slot: Slot) -> None:
-        self.engine = slot.engine
-        self._pool, self._slot, self._released = pool, slot, False
-
-    def release(self) -> None:
-        self._released = self._released or self._pool._give_back(self._slot)
-
-    def __enter__(self) -> Engine:
-        return self.engine
-
-    def __exit__(self, *exc: object) -> None:
-        self.release()
+    def check(self, card: ModelCard) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,27 +73,37 @@ class _Model:
     engine: str | None
     keep_alive_s: float
 
-    def lease(self, features: frozenset[Feature], work: Work) -> PoolLease:
-        return self.pool._lease(self, features, work)
+    def lease(self, features: frozenset[Feature], work: Work, *, reads: int = 0, writes: int = 0) -> PoolLease:
+        return self.pool._lease(self, features, work, reads, writes)
 
 
 class Pool:
-    """inline: engines run in this process (SDK, CLI); otherwise each in a supervised process of its own (server), and a model
-    is measured when it is loaded for the first time on this machine (LLMOS_PROBE). An inline pool uses a table that is there.
-    notify: gets one sentence when something takes long or differs from what was asked (loading, second engine, alias)."""
+    """inline: engines run in this process (SDK, CLI); otherwise each in a supervised process of its own (server). The engines
+    of a model are measured when it is first loaded on this machine (LLMOS_PROBE), but not for one_shot, a process that gives one
+    answer: it uses a table that is there, else the rule, and loading time counts. notify: gets one
+    sentence when something takes long or differs from what was asked."""
 
     def __init__(
-        self, settings: Settings, library: ModelSource, *, inline: bool, notify: Callable[[str], None] = lambda _: None
+        self,
+        settings: Settings,
+        library: ModelSource,
+        *,
+        inline: bool,
+        notify: Callable[[str], None] = lambda _: None,
+        one_shot: bool = False,
     ) -> None:
         self.settings = settings
         self.library = library
         self.inline = inline
         self.notify = notify
         tables = ChoiceTables(library.database) if library.database is not None else None
-        self.loader = Loader(settings, inline=inline, notify=notify, tables=tables, probe=settings.probe and not inline)
+        self.loader = Loader(settings, inline=inline, notify=notify, tables=tables, probe=settings.probe and not one_shot)
+        self._one_answer: Work = "once" if one_shot else "decode"
         self._slots: list[Slot] = []
+        self._waiting: Counter[str] = Counter()  # requests of a model version that have no engine yet
+        self._unloadable: set[tuple[str, str]] = set()  # (version, engine) that failed to load: not tried again for speed alone
         self._texts: dict[str, tuple[Tokenizer | None, ChatTemplate | None]] = {}
-        self._changed = threading.Condition()  # guards _slots, _texts, _closed
+        self._changed = threading.Condition()  # guards _slots, _waiting, _texts, _closed
         self._load_lock = threading.Lock()
         self._reaper: threading.Thread | None = None
         self._closed = False
@@ -137,11 +134,12 @@ class Pool:
             keep_alive_s = NEVER if self.inline else self.settings.keep_alive_s
         model = _Model(pool=self, name=name, resolved=base, engine=engine, keep_alive_s=keep_alive_s)
         context_length = self.loader.options(base.card).context_length
+        text = self._text_beside(base)
         if load:
             first_use = _FIRST_USE.get(base.card.family)
             with model.lease(frozenset({first_use} if first_use else ()), "mixed") as first:
                 context_length = min(first.context_length or context_length, context_length)
-        tokenizer, template = self._text(base)
+        tokenizer, template = text()
         return Session(
             card=requested.card,
             base=base.card,
@@ -202,46 +200,67 @@ class Pool:
         self.close()
 
     # -- leases --------------------------------------------------------------------------------------------------------
-    def _lease(self, model: _Model, features: frozenset[Feature], work: Work) -> PoolLease:
-        if work == "mixed" and self.inline:
-            work = "decode"  # one person waits for one answer
-        ranking = self.loader.ranking(model.resolved, features, work, wanted=model.engine)
-        slot = self._hold(ranking, model)
-        if slot is None:
-            with self._load_lock:
-                slot = self._hold(ranking, model) or self._load_or_make_do(model, ranking)
-        return PoolLease(self, slot)
+    def _lease(self, model: _Model, features: frozenset[Feature], work: Work, reads: int, writes: int) -> PoolLease:
+        """An engine for one request; `pick` in choice.py says which. Only a request whose work its caller stated loads a second
+        engine of a model for its speed; any other one takes what is loaded."""
+        version, demanding = model.resolved.card.version, work != "mixed"
+        with self._changed:
+            others = self._waiting[version] + sum(slot.users for slot in self._slots if slot.card.version == version)
+            self._waiting[version] += 1
+        try:
+            if not demanding:
+                work = kind_of(reads=reads, writes=writes, others=others)
+            if work == "decode" or (work == "mixed" and self.inline):  # one person waits for one answer
+                work = self._one_answer
+            ranking = self.loader.ranking(model.resolved, features, work, wanted=model.engine)
+            slot = self._hold(ranking, model, demanding=demanding)
+            if slot is None:
+                with self._load_lock:
+                    slot = self._hold(ranking, model, demanding=demanding) or self._load_or_make_do(model, ranking)
+        finally:
+            with self._changed:
+                self._waiting[version] -= 1
+        return PoolLease(self._give_back, slot)
 
     def _load_or_make_do(self, model: _Model, ranking: list[EngineChoice]) -> Slot:
-        """Loads; where there is no room for a faster engine, a loaded slower one that can do the work does it."""
-        try:
+        """Loads the best. Where a slower engine is loaded that can do the work too, the better one is wanted for its speed alone:
+        it comes only when it fits beside all that is loaded, and when it does not load the slower one does the work."""
+        spare = self._hold(ranking, model, demanding=False)
+        if spare is None:
             return self._load(model, ranking)
-        except OverCapacity as problem:
-            slot = self._hold(ranking, model, anything=True)
-            if slot is None:
-                raise
-            self.notify(f"Using {slot.choice.name}, not the faster {ranking[0].name}: {problem.message}")
-            return slot
+        card, best = model.resolved.card, ranking[0]
+        with self._changed:
+            residents = [resident(slot) for slot in self._slots]
+        needed_bytes = estimate_bytes(card, self.loader.options(card))
+        known_bad = (card.version, best.name) in self._unloadable
+        if known_bad or not fits(residents, needed_bytes=needed_bytes, budget_bytes=self.budget_bytes):
+            return spare
+        try:
+            slot = self._load(model, [best])
+        except (EngineError, OverCapacity):
+            return spare
+        self._give_back(spare)
+        return slot
 
-    def _hold(self, ranking: list[EngineChoice], model: _Model, *, anything: bool = False) -> Slot | None:
-        """A loaded engine that is good enough (or, with `anything`, able) for what the ranking is for, held once more."""
-        card = model.resolved.card
+    def _hold(self, ranking: list[EngineChoice], model: _Model, *, demanding: bool) -> Slot | None:
+        """The loaded engine that `pick` names, held once more; None when one must be loaded."""
         with self._changed:
             if self._closed:
                 raise EngineError("The pool is closed.", hint="Make a new one.")
-            places = {choice.name: choice for choice in ranking}
             self._remove([slot for slot in self._slots if getattr(slot.engine, "failed", None) is not None])
-            mine = [slot for slot in self._slots if slot.card.version == card.version and slot.choice.name in places]
-            mine.sort(key=lambda slot: places[slot.choice.name].speed, reverse=True)
-            if not mine or not (anything or acceptable(places[mine[0].choice.name], ranking[0])):
+            mine = {slot.choice.name: slot for slot in self._slots if slot.card.version == model.resolved.card.version}
+            loaded = [Loaded(name=name, users=slot.users) for name, slot in mine.items()]
+            name = pick(loaded, ranking, demanding=demanding)
+            if name is None:
                 return None
-            mine[0].users += 1
-            mine[0].keep_alive_s = model.keep_alive_s
-            return mine[0]
+            mine[name].users += 1
+            mine[name].keep_alive_s = model.keep_alive_s
+            return mine[name]
 
     def _load(self, model: _Model, ranking: list[EngineChoice]) -> Slot:
         """Loads the best of the ranking that loads; an engine that fails to is named, and the next one tried."""
         card, problems = model.resolved.card, []
+        self.library.check(card)
         for choice in ranking:
             options = replace(self.loader.options(card), properties=choice.variant.properties)
             self._make_room(card, estimate_bytes(card, options))
@@ -251,6 +270,7 @@ class Pool:
                 engine = self.loader.load(card, model.resolved.folder, choice, options)
             except EngineError as problem:
                 problems.append(problem)
+                self._unloadable.add((card.version, choice.name))
                 self.notify(f"{choice.name} could not load {card.name}: {problem.message}")
                 continue
             slot = Slot(card=card, choice=choice, engine=engine, users=1, keep_alive_s=model.keep_alive_s)
@@ -315,6 +335,15 @@ class Pool:
             param="model",
             hint="Pull the base model, then import the adapter again.",
         )
+
+    def _text_beside(self, resolved: Resolved) -> Callable[[], tuple[Tokenizer | None, ChatTemplate | None]]:
+        """Begins to read tokenizer and template while the engine loads; the result waits for them."""
+        if resolved.card.version in self._texts:
+            return lambda: self._text(resolved)
+        thread = ThreadPoolExecutor(1, "llmos-text")
+        reading = thread.submit(self._text, resolved)
+        thread.shutdown(wait=False)
+        return reading.result
 
     def _text(self, resolved: Resolved) -> tuple[Tokenizer | None, ChatTemplate | None]:
         version = resolved.card.version

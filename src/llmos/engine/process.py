@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from llmos.engine.wire import Channel, Failed, Load, Loaded, Shut, ToParent, ToWorker
-from llmos.errors import EngineDied, EngineError, LLMOSError
+from llmos.errors import DeadlineExceeded, EngineDied, EngineError, LLMOSError
 
 TAIL_LINES = 20  # of the process's own messages, kept for the error when it dies
 
@@ -56,18 +56,32 @@ class WorkerProcess:
         except psutil.NoSuchProcess:
             return 0
 
-    def load(self, message: Load) -> Loaded:
-        """Blocks until the model is loaded. Raises what the load raised, EngineDied when the process ended over it."""
+    def load(self, message: Load, limit_s: float | None = None) -> Loaded:
+        """Blocks until the model is loaded. Raises what the load raised, EngineDied when the process ended over it, and
+        DeadlineExceeded after limit_s."""
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            self._child.kill()
+
+        clock = threading.Timer(limit_s or 0.0, stop)
+        if limit_s is not None:
+            clock.start()
         try:
             self._channel.send(message)
             answer = self._channel.receive()
         except (OSError, msgspec.DecodeError):
             answer = None
+        finally:
+            clock.cancel()
         if isinstance(answer, Loaded):
             self._reader = threading.Thread(target=self._read, name=f"engine-{self.pid}", daemon=True)
             self._reader.start()
             return answer
         error: LLMOSError = answer.problem.error() if isinstance(answer, Failed) else self._death()
+        if late.is_set():
+            error = DeadlineExceeded(f"The engine had not loaded after {limit_s:.0f} s.")
         self.kill()
         raise error
 

@@ -20,6 +20,7 @@ from llmos.engine.tooluse import ToolUse
 from llmos.errors import InvalidValue, UnsupportedFeature
 from llmos.library.base import ModelCard
 from llmos.text.base import ChatTemplate, Encoded, Tokenizer
+from llmos.text.shield import Shield
 from llmos.types import Family, Message, Sampling, TokenIds, Tool
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ class Lease(Protocol):
 class EngineSource(Protocol):
     """Where a Session gets engines from: the pool, or FixedEngine in tests and scripts."""
 
-    def lease(self, features: frozenset[Feature], work: Work) -> Lease:
-        """An engine of this model with these features. Loads one where needed; raises UnsupportedFeature, OverCapacity."""
+    def lease(self, features: frozenset[Feature], work: Work, *, reads: int = 0, writes: int = 0) -> Lease:
+        """An engine of this model with these features, good at this work; reads and writes (tokens of the prompt and of the
+        longest answer) help where the work is "mixed". Loads one where needed; raises UnsupportedFeature, OverCapacity."""
         ...
 
 
@@ -97,9 +99,11 @@ class Session:
         tool_choice: str = "auto",
         deadline_s: float | None = None,
         extra: dict[str, Any] | None = None,
+        work: Work = "mixed",
     ) -> Generation:
         """Answers a chat. tool_choice: auto, none, required, or the name of one tool. extra: variables for the template;
-        `continue_final_message=True` continues the last assistant message instead of opening a new one.
+        `continue_final_message=True` continues the last assistant message instead of opening a new one. work: what the caller
+        knows of it (one answer at a time, or one of many), for the choice of the engine; "mixed" leaves it to the pool.
 
         Raises InvalidValue (bad messages or tool_choice), UnsupportedFeature (no chat template), ContextLengthExceeded.
         """
@@ -108,10 +112,18 @@ class Session:
         use = ToolUse.plan(self.template, tools, tool_choice, remote=self.tokenizer is None)
         sampling = use.constrain(sampling)
         if self.tokenizer is None:
-            return self._generate((), sampling, deadline_s, messages=tuple(messages), use=use)
-        prompt = self.render(messages, tools=use.tools, extra=extra) + use.opening
-        ids = self.tokenizer.encode(prompt, parse_special=True)
-        return self._generate(ids, sampling, deadline_s, use=use)
+            return self._generate((), sampling, deadline_s, work, messages=tuple(messages), use=use)
+        ids = self.chat_ids(messages, tools=use.tools, extra=extra, opening=use.opening)
+        return self._generate(ids, sampling, deadline_s, work, use=use)
+
+    def chat_ids(
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), extra: dict[str, Any] | None = None, opening: str = ""
+    ) -> TokenIds:
+        """The prompt of a chat as token ids; `opening` follows it. Control tokens come from the template alone: where a message
+        spells one, it stays text. Raises as `render`."""
+        shield = Shield(self._tokenizer())
+        prompt = self.render(shield.messages(messages), tools=shield.tools(tools), extra=shield.value(extra))
+        return shield.encode(prompt + opening)
 
     def render(self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), extra: dict[str, Any] | None = None) -> str:
         """The prompt text of a chat, as the model's template writes it. Raises UnsupportedFeature without a template."""
@@ -127,25 +139,29 @@ class Session:
             messages, tools=tools, add_generation_prompt=not going_on, continue_final=going_on, extra=extra or None
         )
 
-    def complete(self, prompt: str | TokenIds, sampling: Sampling, *, deadline_s: float | None = None) -> Generation:
-        """Continues a prompt (causal), or answers the text that the encoder reads (seq2seq). Token ids are taken as they are."""
+    def complete(
+        self, prompt: str | TokenIds, sampling: Sampling, *, deadline_s: float | None = None, work: Work = "mixed"
+    ) -> Generation:
+        """Continues a prompt (causal), or answers the text that the encoder reads (seq2seq). Token ids are taken as they are.
+        work: as for `chat`."""
         if self.tokenizer is None:
             if not isinstance(prompt, str):
                 raise UnsupportedFeature(f"{self.card.ref} is remote and takes text, not token ids.", param="prompt")
-            return self._generate((), sampling, deadline_s, text=prompt)
+            return self._generate((), sampling, deadline_s, work, text=prompt)
         ids = self.encode(prompt, add_special=True) if isinstance(prompt, str) else self._checked(prompt)
         if not ids:
             bos = self.tokenizer.special.bos
             if bos is None:
                 raise InvalidValue("The prompt is empty and the model has no start token.", param="prompt")
             ids = (bos,)
-        return self._generate(ids, sampling, deadline_s)
+        return self._generate(ids, sampling, deadline_s, work)
 
     def _generate(
         self,
         ids: TokenIds,
         sampling: Sampling,
         deadline_s: float | None,
+        work: Work,
         *,
         text: str | None = None,
         messages: tuple[Message, ...] = (),
@@ -164,7 +180,8 @@ class Session:
             tools=use.tools if use else (),
             tool_choice=use.choice if use else "auto",
         )
-        lease = self._engines.lease(needed_features(sampling, adapter=self.adapter is not None), "mixed")
+        features = needed_features(sampling, adapter=self.adapter is not None)
+        lease = self._engines.lease(features, work, reads=len(ids), writes=sampling.n * (sampling.max_tokens or 0))
         try:
             handle = lease.engine.submit(request)
         except BaseException:
@@ -196,6 +213,8 @@ class Session:
         """[N, D] vectors. long: what to do with a text past the context: an error, or the mean of its parts by length."""
         from llmos.engine.windows import mean_of_windows, windows
 
+        if self.tokenizer is None:
+            return self._embed_remotely(texts, long)
         tokenizer = self._tokenizer()
         special = len(tokenizer.encode("", add_special=True))
         texts = list(texts)
@@ -211,6 +230,16 @@ class Session:
         with self._engines.lease(frozenset({Feature.EMBED}), "prefill") as engine:
             vectors = engine.embed([ids for group in groups for ids in group])
         return mean_of_windows(vectors, groups)
+
+    def _embed_remotely(self, texts: Sequence[str | TokenIds], long: str) -> NDArray[np.float32]:
+        """By the endpoint, whose error says what it cannot."""
+        if long != "error":
+            raise UnsupportedFeature(f"The tokens of {self.card.ref} are not known here: it is remote.", param="long")
+        given = [text for text in texts if isinstance(text, str)]
+        if len(given) != len(texts):
+            raise UnsupportedFeature(f"{self.card.ref} is remote and takes text, not token ids.", param="input")
+        with self._engines.lease(frozenset({Feature.EMBED}), "prefill") as engine:
+            return engine.embed_texts(given)
 
     def classify(self, inputs: Sequence[str | tuple[str, str]]) -> NDArray[np.float32]:
         """[N, L] logits of the classification head for texts or pairs of texts; columns as `card.labels`."""
@@ -302,7 +331,7 @@ class FixedEngine:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def lease(self, features: frozenset[Feature], work: Work) -> Lease:
+    def lease(self, features: frozenset[Feature], work: Work, *, reads: int = 0, writes: int = 0) -> Lease:
         missing = features - self.engine.features
         if missing:
             names = ", ".join(sorted(feature.value for feature in missing))

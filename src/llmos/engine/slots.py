@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +64,23 @@ def resident(slot: Slot) -> Resident:
 
 def expires_in_s(slot: Slot) -> float | None:
     return None if slot.pinned or slot.keep_alive_s < 0 else slot.keep_alive_s - slot.idle_s
+
+
+class PoolLease:
+    """Holds a slot until `release`; a context manager giving the engine."""
+
+    def __init__(self, give_back: Callable[[Slot], bool], slot: Slot) -> None:
+        self.engine = slot.engine
+        self._give_back, self._slot, self._released = give_back, slot, False
+
+    def release(self) -> None:
+        self._released = self._released or self._give_back(self._slot)
+
+    def __enter__(self) -> Engine:
+        return self.engine
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
 
 
 def info(slot: Slot) -> LoadedInfo:

@@ -79,9 +79,19 @@ class _Pending:
 
 
 class ProcessEngine(Engine):
-    """The Engine of the pool's side. Construction loads the model; `failed` is set when it cannot come back."""
+    """The Engine of the pool's side. Construction loads the model, within load_limit_s; `failed` is set when it cannot come
+    back."""
 
-    def __init__(self, backend: Backend, card: ModelCard, folder: Path, variant: Variant, options: LoadOptions) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        card: ModelCard,
+        folder: Path,
+        variant: Variant,
+        options: LoadOptions,
+        *,
+        load_limit_s: float | None = None,
+    ) -> None:
         self.backend, self.variant, self.card = backend.name, variant.name, card
         self.failed: LLMOSError | None = None
         self._message = Load(type(backend).__module__, backend.name, card, folder, variant, options, list(sys.path))
@@ -93,6 +103,8 @@ class ProcessEngine(Engine):
         self._waiting: list[Submit | Call] = []  # came while there was no process
         self._process: WorkerProcess | None = None
         self._closed = False
+        self._load_limit_s = load_limit_s
+        self._reported_bytes = 0  # memory_bytes as the engine itself counts
         self._start()
 
     @property
@@ -209,16 +221,24 @@ class ProcessEngine(Engine):
                     pending = self._calls.pop(number, None)
                 if pending is not None:
                     self._blame.finished(_fingerprint(pending.call))
+                    self._grow(message)
                     pending.answer = message
                     pending.done.set()
+
+    def _grow(self, answer: Answer) -> None:
+        """Adds what a call made the engine larger by (a scorer that is loaded on first use)."""
+        if answer.memory_bytes > self._reported_bytes:
+            self.memory_bytes += answer.memory_bytes - self._reported_bytes
+            self._reported_bytes = answer.memory_bytes
 
     # -- life and death ------------------------------------------------------------------------------------------------
     def _start(self) -> None:
         """Starts a process and gives it what waits. Raises what the load raised."""
         process = WorkerProcess(self._receive, self._died)
-        loaded: Loaded = process.load(self._message)
+        loaded: Loaded = process.load(self._message, self._load_limit_s)
         self.features = frozenset(loaded.features)
         self.load_s, self.context_length = loaded.load_s, loaded.context_length
+        self._reported_bytes = loaded.memory_bytes
         self.memory_bytes = max(loaded.memory_bytes, process.resident_bytes())
         with self._lock:
             closed = self._closed

@@ -2,12 +2,13 @@
 
 The reference is llama.cpp for GGUF, which computes with the weights as the file has them, and transformers for all else: the
 first of them that loads. Its output is what the others' is compared with. A candidate that fails, dies or disagrees is in the
-table with the reason. No candidate is begun after `limit_s`; what there was no time or memory for is listed as skipped, and
-ranked by rule.
+table with the reason. The whole takes `limit_s` at most: a candidate that does not load within a third of it, or that the end
+interrupts, is listed as skipped, as is one that there was no time or memory for. The skipped are ranked by rule, after the rest.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,12 +19,14 @@ from llmos.engine.choices import Table
 from llmos.engine.memory import estimate_bytes
 from llmos.engine.probe import TOLERANCE, Sample, agreement, sample
 from llmos.engine.supervisor import ProcessEngine
-from llmos.errors import LLMOSError
+from llmos.errors import DeadlineExceeded, LLMOSError
 from llmos.library.base import ModelCard, Resolved
 from llmos.text.base import Tokenizer
 
 PROBE_S = 30.0  # what a first load may wait for
 PATIENT_S = 240.0  # when somebody asked for the table
+LOAD_SHARE = 1 / 3  # of that, for one candidate to load
+LEAST_S = 2.0  # a candidate is not begun with less time left, or less than the last one of its engine took
 
 
 def measure_all(
@@ -38,23 +41,31 @@ def measure_all(
     """The table for one card. Never raises for a candidate; raises what the tokenizer's files raise."""
     from llmos.text.load import load_tokenizer
 
-    card, started = resolved.card, time.monotonic()
+    card, deadline = resolved.card, time.monotonic() + limit_s
+    notify(f"Measuring which engine runs {card.name} fastest on this machine: once, {limit_s:.0f} s at most.")
     tokenizer = load_tokenizer(resolved.folder)
     samples: dict[str, Sample] = {}
     rows: list[Measurement] = []
     skipped: dict[str, str] = {}
+    took_s: dict[str, float] = {}
     for way in _order(card, candidates):
-        needed = _needed_bytes(card, way, options)
-        if time.monotonic() - started > limit_s:
-            skipped[way.name] = f"the {limit_s:.0f} s of the probe were over"
-        elif needed > budget_bytes:
+        needed, begun = _needed_bytes(card, way, options), time.monotonic()
+        if deadline - begun < took_s.get(way.backend, LEAST_S):
+            skipped[way.name] = f"no time left of {limit_s:.0f} s"
+            continue
+        if needed > budget_bytes:
             skipped[way.name] = f"needs about {needed / 1e9:.1f} GB, the memory budget is {budget_bytes / 1e9:.1f} GB"
-        else:
-            notify(f"Measuring {way.name} for {card.name} on this machine, once.")
-            row, seen = _try(resolved, way, options, tokenizer)
-            rows.append(row)
-            if seen is not None:
-                samples[way.name] = seen
+            continue
+        try:
+            row, seen = _try(resolved, way, options, tokenizer, deadline=deadline, load_limit_s=limit_s * LOAD_SHARE)
+        except DeadlineExceeded as problem:
+            skipped[way.name] = f"not measured: {problem.message}"
+            continue
+        finally:
+            took_s[way.backend] = time.monotonic() - begun
+        rows.append(row)
+        if seen is not None:
+            samples[way.name] = seen
     reference = next(iter(samples), "")
     judged = tuple(_judge(row, samples, reference) for row in rows)
     return Table(measurements=judged, reference=reference, tolerance=TOLERANCE, skipped=skipped)
@@ -80,22 +91,32 @@ def _needed_bytes(card: ModelCard, way: EngineChoice, options: LoadOptions) -> i
     return max(estimate, card.parameters * 4) if way.backend == "transformers" else estimate
 
 
-def _try(resolved: Resolved, way: EngineChoice, options: LoadOptions, tokenizer: Tokenizer) -> tuple[Measurement, Sample | None]:
+def _try(
+    resolved: Resolved, way: EngineChoice, options: LoadOptions, tokenizer: Tokenizer, *, deadline: float, load_limit_s: float
+) -> tuple[Measurement, Sample | None]:
+    """Raises DeadlineExceeded when it does not load or is not done in time."""
     row = Measurement(backend=way.backend, variant=way.variant.name)
     started = time.monotonic()
     try:
         backend = backends.get(way.backend)
-        engine = ProcessEngine(
-            backend, resolved.card, resolved.folder, way.variant, replace(options, properties=way.variant.properties)
-        )
+        properties = replace(options, properties=way.variant.properties)
+        limit_s = min(load_limit_s, deadline - started)
+        engine = ProcessEngine(backend, resolved.card, resolved.folder, way.variant, properties, load_limit_s=limit_s)
+    except DeadlineExceeded:
+        raise
     except LLMOSError as problem:
         return replace(row, why=f"did not load: {problem.message}"), None
     row = replace(row, load_s=time.monotonic() - started, memory_bytes=engine.memory_bytes)
+    clock = threading.Timer(max(deadline - time.monotonic(), 0.0), engine.close)  # ends what runs, with an error
+    clock.start()
     try:
         seen = sample(engine, tokenizer)
     except LLMOSError as problem:
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded("The end of the probe's time came first.") from None
         return replace(row, why=f"failed: {problem.message}"), None
     finally:
+        clock.cancel()
         engine.close()
     row = replace(row, prefill_tok_s=seen.prefill_tok_s, decode_tok_s=seen.decode_tok_s, batch_tok_s=seen.batch_tok_s)
     return row, seen

@@ -122,6 +122,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
     problem: Problem | None = None
     scores: list[ScoreResult] = []
     arrays: list[Array] = []
+    memory_bytes: int = 0  # of the engine after the call, which may have made it larger
 
 
 ToWorker = Load | Submit | Cancel | Call | Shut

@@ -20,6 +20,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
+
 from llmos.engine.base import Chunk, Engine, Handle, backends
 from llmos.engine.wire import (
     Answer,
@@ -127,7 +129,7 @@ class Worker:
 
     def _call(self, engine: Engine, call: Call) -> None:
         try:
-            answer = _answer(engine, call)
+            answer = msgspec.structs.replace(_answer(engine, call), memory_bytes=engine.memory_bytes)
         except Exception as problem:  # noqa: BLE001 - goes to the caller
             answer = Answer(call.id, Problem.of(problem))
         self._channel.send(answer)

@@ -14,15 +14,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmos.errors import DeadlineExceeded, LLMOSError, SourceError
-from llmos.infra.address import Guard, configured_origins, shown
-from llmos.infra.connect import Connector, network_errors, not_begun
-from llmos.infra.download import CHUNK_BYTES, Download
-from llmos.infra.lines import LineStream
 from llmos.settings import Settings
+
+if TYPE_CHECKING:  # the HTTP client is imported with the first request: most commands make none
+    from llmos.infra.connect import Connector
+    from llmos.infra.lines import LineStream
 
 MIB = 1 << 20
 
@@ -50,15 +51,23 @@ class Fetcher:
         trusted_origins: Sequence[str] | None = None,
         attempts: int = 4,
         pause_s: float = 0.5,
-        chunk_bytes: int = CHUNK_BYTES,
+        chunk_bytes: int | None = None,
     ) -> None:
-        trusted = configured_origins(settings) if trusted_origins is None else trusted_origins
-        guard = Guard(trusted, allow_private=settings.allow_private_network)
-        self._connector = Connector(guard, attempts=attempts, pause_s=pause_s)
-        self._chunk_bytes = chunk_bytes
+        self._settings, self._trusted_origins = settings, trusted_origins
+        self._attempts, self._pause_s, self._chunk_bytes = attempts, pause_s, chunk_bytes
+
+    @cached_property
+    def _connector(self) -> Connector:
+        from llmos.infra.address import Guard, configured_origins
+        from llmos.infra.connect import Connector
+
+        trusted = configured_origins(self._settings) if self._trusted_origins is None else self._trusted_origins
+        guard = Guard(trusted, allow_private=self._settings.allow_private_network)
+        return Connector(guard, attempts=self._attempts, pause_s=self._pause_s)
 
     def close(self) -> None:
-        self._connector.close()
+        if "_connector" in vars(self):
+            self._connector.close()
 
     def __enter__(self) -> Fetcher:
         return self
@@ -91,6 +100,8 @@ class Fetcher:
         max_bytes: int = 64 * MIB,
     ) -> Any:
         """Sends JSON, returns JSON. It is sent again only where the first sending did nothing: no connection, 429 or 503."""
+        from llmos.infra.connect import not_begun
+
         typed, content = _with_json({"accept": "application/json", **_lower(headers)}, body)
         ask = lambda: self._read("POST", url, typed, content, max_bytes=max_bytes, timeout_s=timeout_s)  # noqa: E731
         return _parse_json(url, self._connector.retry(ask, again=not_begun))
@@ -108,6 +119,9 @@ class Fetcher:
 
         timeout_s is the longest silence. Errors come on this call or while iterating.
         """
+        from llmos.infra.connect import not_begun
+        from llmos.infra.lines import LineStream
+
         typed, content = _with_json({"accept": "text/event-stream", **_lower(headers)}, json)
         ask = lambda: self._connector.ok(method, url, typed, content, timeout_s=timeout_s)  # noqa: E731
         return LineStream(self._connector.retry(ask, again=not_begun))
@@ -143,6 +157,8 @@ class Fetcher:
         progress(done_bytes, total_bytes) is called often, by one thread at a time; the total is 0 while nobody knows it.
         Raises CorruptFile when the hash or size differs, Cancelled, StorageError, and what get_bytes raises.
         """
+        from llmos.infra.download import CHUNK_BYTES, Download
+
         return Download(
             self._connector,
             url,
@@ -153,12 +169,15 @@ class Fetcher:
             progress=progress,
             cancel=cancel or threading.Event(),
             connections=connections,
-            chunk_bytes=self._chunk_bytes,
+            chunk_bytes=self._chunk_bytes or CHUNK_BYTES,
         ).run()
 
     def _read(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, max_bytes: int, timeout_s: float
     ) -> bytes:
+        from llmos.infra.address import shown
+        from llmos.infra.connect import network_errors
+
         deadline = time.monotonic() + timeout_s
         response = self._connector.ok(method, url, {"accept-encoding": "gzip", **headers}, body, timeout_s=timeout_s)
         received = bytearray()
@@ -186,4 +205,6 @@ def _parse_json(url: str, body: bytes) -> Any:
     try:
         return jsonlib.loads(body)
     except (ValueError, RecursionError):
+        from llmos.infra.address import shown
+
         raise SourceError(f"{shown(url)} answers with something that is not JSON: {body[:80]!r} …") from None

@@ -114,8 +114,8 @@ class Library:
 
     def import_path(self, path: str | Path, *, name: str | None = None, progress: Report | None = None) -> ModelCard:
         """Copies a model file or folder of this disk into the library. Without a name it gets that of the file."""
-        reference = Reference(scheme="file", place=str(Path(path).expanduser().absolute()))
-        return self._pull(reference, progress, name=name)
+        place = Path(path).expanduser().absolute()
+        return self._pull(parse(f"file:/{str(place).lstrip('/')}"), progress, name=name)
 
     def import_ollama(self, name: str, *, as_name: str | None = None) -> ModelCard:
         """Takes over a model that Ollama has here, without copying it. `name` is Ollama's: qwen3:0.6b."""

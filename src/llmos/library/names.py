@@ -91,7 +91,7 @@ def parse(text: str) -> Reference:
     if text.startswith(("https://", "http://")):
         return _url(text)
     if text.startswith(("/", "./", "../", "~")):
-        return Reference(scheme="file", place=text)
+        return _on_disk(text)
     scheme, colon, rest = text.partition(":")
     if colon and scheme in _READERS:
         return _READERS[scheme](rest, text)
@@ -132,10 +132,17 @@ def _pypi(rest: str, text: str) -> Reference:
 
 
 def _file(rest: str, text: str) -> Reference:
-    path = unquote(urlsplit(rest).path) if rest.startswith("//") else rest
+    path = _path_of_url(rest, text) if rest.startswith("//") else rest
     if not path:
         raise _bad(text, "the path is missing")
-    return Reference(scheme="file", place=path)
+    if path != path.strip() or not path.isprintable():
+        raise _bad(text, "the path has white space at its ends or unprintable characters")
+    return _on_disk(path)
+
+
+def _on_disk(path: str) -> Reference:
+    """With one slash at its start: two would make a host of the first folder when the text form is read back."""
+    return Reference(scheme="file", place=re.sub(r"^/+", "/", path))
 
 
 def _ollama(rest: str, text: str) -> Reference:
@@ -156,10 +163,17 @@ def _url(text: str) -> Reference:
     sha256 = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else ""
     if fragment and not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise _bad(text, "the part after # must be sha256= and 64 hexadecimal digits")
-    name = PurePosixPath(unquote(urlsplit(address).path)).name
+    name = PurePosixPath(_path_of_url(address, text)).name
     if not name:
         raise _bad(text, "the address names no file")
     return Reference(scheme="url", place=address, revision=sha256, path=relative_path(name))
+
+
+def _path_of_url(url: str, text: str) -> str:
+    try:
+        return unquote(urlsplit(url).path)
+    except ValueError as problem:
+        raise _bad(text, str(problem)) from None
 
 
 _READERS: Final[dict[str, Callable[[str, str], Reference]]] = {

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from llmos.engine.choice import Work
 from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard, Progress
 from llmos.library.janitor import FileVerdict, GcReport
@@ -61,12 +62,13 @@ class Transport(ABC):
     def open(self, name: str, *, engine: str | None, progress: Callable[[Progress], None] | None) -> Opened: ...
 
     @abstractmethod
-    def complete(self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None) -> Answer: ...
+    def complete(self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None, work: Work = "decode") -> Answer:
+        """work: "batch" for one of many prompts, for the choice of the engine."""
 
     @abstractmethod
     def chat(
         self, model: str, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[Tool], tool_choice: str,
-        timeout_s: float | None,
+        timeout_s: float | None, work: Work = "decode",
     ) -> Answer: ...  # fmt: skip
 
     @abstractmethod

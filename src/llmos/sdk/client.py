@@ -31,7 +31,8 @@ class LLMOS:
 
     home: where models and state live (default LLMOS_HOME). notify: called with sentences the user should see once, such as what an
     alias stands for (default: stderr). on_progress: called during downloads. Use it as a context manager, or call `close`, to
-    free the models early; the end of the process does it too.
+    free the models early; the end of the process does it too. one_shot: this process gives one answer and ends, so engines
+    are not measured first, and one that loads quickly is preferred.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class LLMOS:
         home: str | Path | None = None,
         notify: Notify | None = None,
         on_progress: OnProgress | None = None,
+        one_shot: bool = False,
         transport: Transport | None = None,
     ) -> None:
         self._on_progress = on_progress
@@ -56,7 +58,7 @@ class LLMOS:
         else:
             from llmos.sdk.local import LocalTransport
 
-            self._transport = LocalTransport(settings, notify)
+            self._transport = LocalTransport(settings, notify, one_shot=one_shot)
 
     def load_model(self, name: str, *, engine: str | None = None, on_progress: OnProgress | None = None) -> Model:
         """A model that is ready, downloaded first when it is not there.

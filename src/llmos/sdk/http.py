@@ -15,6 +15,7 @@ import msgspec
 
 from llmos import errors
 from llmos.engine.base import Engine, Feature, Request
+from llmos.engine.choice import Work
 from llmos.engine.session import FixedEngine, Session
 from llmos.errors import LLMOSError, Unreachable
 from llmos.library.aliases import AliasMove
@@ -54,13 +55,15 @@ class HTTPTransport(Transport):
         return Opened(card=_card(found["card"]), requested=name, notice=notice)
 
     # -- writing -----------------------------------------------------------------------------------------------------
-    def complete(self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None) -> Answer:
+    def complete(self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None, work: Work = "decode") -> Answer:
+        """`work` is not sent: the server sees the requests of all its clients and decides itself."""
         return self._session(model).complete(prompt, sampling, deadline_s=timeout_s)
 
     def chat(
         self, model: str, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[Tool], tool_choice: str,
-        timeout_s: float | None,
+        timeout_s: float | None, work: Work = "decode",
     ) -> Answer:  # fmt: skip
+        """`work` is not sent, as in `complete`."""
         session = self._session(model)
         return session.chat(messages, sampling, tools=tools, tool_choice=tool_choice, deadline_s=timeout_s)
 

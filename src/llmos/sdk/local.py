@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmos.engine.choice import Work
 from llmos.engine.pool import Pool
 from llmos.engine.session import Session
 from llmos.library.aliases import AliasMove
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 
 
 class LocalTransport(Transport):
-    """Owns a Library and a Pool. `notify` receives sentences that the user should read once (what an alias stands for)."""
+    """Owns a Library and a Pool. `notify` receives sentences that the user should read once (what an alias stands for).
+    one_shot: as for `LLMOS`."""
 
-    def __init__(self, settings: Settings, notify: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, notify: Callable[[str], None], *, one_shot: bool = False) -> None:
         load_plugins()
         self.library = Library.open(settings)
-        self.pool = Pool(settings, self.library, inline=True, notify=notify)
+        self.pool = Pool(settings, self.library, inline=True, notify=notify, one_shot=one_shot)
         self._engines: dict[str, str | None] = {}
         self._notify = notify
         self._told: set[str] = set()
@@ -44,15 +46,15 @@ class LocalTransport(Transport):
             self._notify(session.notice)
         return Opened(card=session.card, requested=name, notice=session.notice)
 
-    def complete(self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None) -> Answer:
-        return self._session(model).complete(prompt, sampling, deadline_s=timeout_s)
+    def complete(self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None, work: Work = "decode") -> Answer:
+        return self._session(model).complete(prompt, sampling, deadline_s=timeout_s, work=work)
 
     def chat(
         self, model: str, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[Tool], tool_choice: str,
-        timeout_s: float | None,
+        timeout_s: float | None, work: Work = "decode",
     ) -> Answer:  # fmt: skip
         session = self._session(model)
-        return session.chat(messages, sampling, tools=tools, tool_choice=tool_choice, deadline_s=timeout_s)
+        return session.chat(messages, sampling, tools=tools, tool_choice=tool_choice, deadline_s=timeout_s, work=work)
 
     def predict(
         self, model: str, texts: Sequence[str], labels: Labels, *, multi_label: bool, threshold: float, template: str | None

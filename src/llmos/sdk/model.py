@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
+from llmos.engine.choice import Work
 from llmos.errors import InvalidValue
 from llmos.library.base import ModelCard
 from llmos.sdk.base import Labels, LongInput, Opened, Ranked, Scored, Transport
@@ -48,8 +49,10 @@ class Model:
         """Continues the prompt. Raises ContextLengthExceeded when it does not fit, DeadlineExceeded after timeout_s."""
         sampling = sampling_from(options)
 
+        work: Work = "batch" if not isinstance(prompt, str) and len(prompt) > 1 else "decode"
+
         def start(text: str) -> Answer:
-            return self._transport.complete(self.name, text, sampling, timeout_s=timeout_s)
+            return self._transport.complete(self.name, text, sampling, timeout_s=timeout_s, work=work)
 
         if isinstance(prompt, str):
             return collect(start(prompt), self.card.name)

@@ -20,6 +20,7 @@ import llmos
 from llmos.errors import InvalidValue, LLMOSError
 from llmos.infra.logs import get_logger
 from llmos.server import problems
+from llmos.server.answers import ErrorAnswer, errors
 from llmos.server.gate import Gate, is_loopback
 from llmos.server.limits import Admission, Limits
 from llmos.server.metrics import Metrics
@@ -27,6 +28,7 @@ from llmos.server.routes import (
     anthropic,
     chat,
     completions,
+    docs,
     embeddings,
     health,
     library,
@@ -62,6 +64,7 @@ ROUTES = (
     ollama,
     anthropic,
     health,
+    docs,
 )
 WORKER_THREADS = 96  # requests wait in threads for loads and engines; more of them than admitted requests
 
@@ -73,6 +76,7 @@ def routed(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | No
         version=llmos.__version__,
         summary="OpenAI-compatible routes, LLMOS's own under /api/v1, adapters for Ollama and Anthropic clients.",
         lifespan=lifespan,
+        responses=errors(ErrorAnswer),
         docs_url=None,
         redoc_url=None,
     )

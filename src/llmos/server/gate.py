@@ -78,11 +78,7 @@ class Gate:
                 headers["x-request-id"] = request_id
                 for name, value in _SECURITY.items():
                     headers.setdefault(name, value)
-            try:
-                async with asyncio.timeout(self.limits.unread_s):
-                    await send(message)
-            except TimeoutError:
-                raise ConnectionAbortedError("the client stopped reading") from None
+            await send(message)
 
         self.active += 1
         try:
@@ -106,10 +102,11 @@ class Gate:
             headers = Headers(scope=scope)
             self._check_host(headers)
             self._check_origin(scope, headers)
-            self._check_key(scope["path"], headers)
+            scope["state"]["key"] = self._check_key(scope["path"], headers)
             if self.active > self.limits.max_requests:
                 raise OverCapacity(f"The server works on {self.limits.max_requests} requests already.", retry_after_s=1)
             body, taken = await self._body(headers, receive)
+            scope["state"]["body_bytes"] = len(body)
             _check_characters(body)
             _say_json(scope, headers, body)
         except LLMOSError as refusal:
@@ -143,15 +140,17 @@ class Gate:
         if site not in (None, "same-origin", "none") or (origin is not None and origin.lower() != own.lower()):
             raise Refused(403, "foreign_origin", f"Requests from the web page {origin or site!r} are not accepted.", param="Origin")
 
-    def _check_key(self, path: str, headers: Headers) -> None:
+    def _check_key(self, path: str, headers: Headers) -> str | None:
+        """Which key it is, as its digest; None where none is needed."""
         if self.key_digest is None or path in OPEN_PATHS:
-            return
+            return None
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         key = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         if not key:
             raise PermissionDenied("No API key was given.", hint="Send it as 'Authorization: Bearer <key>'.")
         if not hmac.compare_digest(hashlib.sha256(key.encode("utf-8", "replace")).digest(), self.key_digest):
             raise PermissionDenied("The API key is not valid.")
+        return self.key_digest.hex()
 
     async def _body(self, headers: Headers, receive: Receive) -> tuple[bytes, int]:
         """The whole body, in time and within size, and the bytes it counts against all bodies together."""

@@ -42,7 +42,7 @@ def error_type(status: int) -> str:
 def body_of(error: LLMOSError, path: str = "/v1") -> dict[str, Any]:
     """The JSON body for `error`, in the dialect of the route."""
     kind = error_type(error.http_status)
-    if path == "/v1/messages":
+    if path in ("/v1/messages", "/v1/messages/count_tokens"):
         kind = "overloaded_error" if error.http_status == 503 else kind
         return {"type": "error", "error": {"type": kind, "message": str(error)}}
     if path in _OLLAMA:

@@ -32,9 +32,13 @@ HURRY_S = 1.5
 
 
 class Protocol(H11Protocol):
-    """h11 with a limit on the time that headers may take, and refusals in our error shape."""
+    """h11 with limits on the time that headers may take and that an answer may lie unread, and refusals in our error shape.
+
+    An unread answer fills the transport's buffer: pause_writing. Aborting the connection ends the request like any disconnect.
+    """
 
     limits = Limits()
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -56,7 +60,21 @@ class Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._headers_due.cancel()
+        self._is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.limits.unread_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._is_read()
+        super().resume_writing()
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _too_slow(self) -> None:
         if not self.transport.is_closing():

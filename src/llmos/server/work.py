@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from llmos.engine.generation import Completion, Delta, Generation
 from llmos.errors import Cancelled, InvalidValue, LLMOSError
+from llmos.library.names import parse
 from llmos.types import Usage
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llmos.server.state import State
 
 T = TypeVar("T")
-_LOCAL_NAME = re.compile(r"\s*(file|ollama):", re.IGNORECASE)
+BYTES_PER_TOKEN = 4  # of JSON: about that for English text; an estimate is enough to shed load
 
 
 def state_of(request: Request) -> State:
@@ -36,7 +36,7 @@ def state_of(request: Request) -> State:
 
 def refuse_local_path(name: str) -> str:
     """Names that read this machine's disk are for the CLI, never for a request."""
-    if _LOCAL_NAME.match(name):
+    if parse(name).is_local_disk:
         raise InvalidValue(
             f"The model name {name!r} points into the server's disk.", param="model", hint="Use a name of /v1/models."
         )
@@ -108,8 +108,13 @@ async def watched(receive: Receive, cancel: Callable[[], None], work: Awaitable[
 
 
 async def admitted(request: Request) -> None:
-    """Waits for a place at the engines; it is held until the request is over (gate.py gives it back)."""
-    release = await watched(request.receive, lambda: None, state_of(request).admission.acquire())
+    """Waits for a place at the engines; it is held until the request is over (gate.py gives it back).
+
+    The prompt's tokens are estimated from the body, so that a request can be refused before any model is touched.
+    """
+    tokens = request.state.body_bytes // BYTES_PER_TOKEN
+    place = state_of(request).admission.acquire(tokens, request.state.key)
+    release = await watched(request.receive, lambda: None, place)
     request.state.at_end.append(release)
 
 

@@ -44,6 +44,8 @@ class Tokenizer(ABC):
 
     vocab_size: int
     special: SpecialTokens
+    control: frozenset[str] = frozenset()
+    """The texts that `encode` reads as control tokens with parse_special, and only then."""
 
     @abstractmethod
     def encode(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> TokenIds:
@@ -85,12 +87,10 @@ class TextStream(ABC):
 
 
 class ChatTemplate(ABC):
-    """The one renderer of chat templates; `source` is the Jinja text and `hash` its SHA-256."""
+    """The one renderer of chat templates; `source` is the Jinja text."""
 
     source: str
-    hash: str
     supports_tools: bool
-    supports_system: bool
 
     @abstractmethod
     def render(

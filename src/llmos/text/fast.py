@@ -38,6 +38,7 @@ class FastTokenizer(Tokenizer):
         self.special = special
         self.vocab_size = 1 + max(inner.get_vocab(with_added_tokens=True).values(), default=-1)
         self._added = inner.get_added_tokens_decoder()
+        self.control = frozenset(token.content for token in self._added.values() if token.special)
         self._strip_space = strip_space
 
     def encode(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> TokenIds:

@@ -133,14 +133,20 @@ def _gguf_files(folder: Path) -> list[Path]:
 def _sources_beside(folder: Path, config: dict[str, Any]) -> dict[str, str]:
     """Templates by name from the files of a Hugging Face repository."""
     if (folder / "chat_template.jinja").is_file():
-        sources = {"default": (folder / "chat_template.jinja").read_text(encoding="utf-8")}
-        more = folder / "additional_chat_templates"
-        return sources | {path.stem: path.read_text(encoding="utf-8") for path in sorted(more.glob("*.jinja"))}
+        more = sorted((folder / "additional_chat_templates").glob("*.jinja"))
+        return {"default": _template(folder / "chat_template.jinja")} | {path.stem: _template(path) for path in more}
     found = config.get("chat_template") or read_config(folder, "chat_template.json").get("chat_template")
     if isinstance(found, str):
         return {"default": found}
     entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
     return {str(entry.get("name")): str(entry.get("template")) for entry in entries if entry.get("template")}
+
+
+def _template(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as problem:
+        raise CorruptFile(f"{path.name} is not UTF-8: {problem}.", hint="Download it again.") from None
 
 
 def _gguf_tokens(metadata: dict[str, Any]) -> dict[str, str]:

@@ -7,13 +7,11 @@ a request.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
-from llmos.errors import ChildCrashed, InvalidValue, LimitExceeded, LLMOSError, ModelFileError
+from llmos.errors import ChildCrashed, InvalidValue, LimitExceeded, ModelFileError
 from llmos.infra.sandbox import LimitedChild
 from llmos.text.base import ChatTemplate
 from llmos.types import Message, Tool, ToolCall
@@ -33,19 +31,10 @@ class JinjaTemplate(ChatTemplate):
             if len(text.encode("utf-8", "surrogatepass")) > MAX_SOURCE_BYTES:
                 raise ModelFileError(f"The chat template has more than {MAX_SOURCE_BYTES} bytes.")
         self.source = source
-        self.hash = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
         self.supports_tools = tool_source is not None or "tools" in source
         self._tool_source = tool_source or source
         self._tokens = dict(tokens or {})
         self._child = LimitedChild("llmos.text.template_child:render", memory_bytes=MEMORY_BYTES, cpu_s=CPU_S, wall_s=WALL_S)
-
-    @cached_property
-    def supports_system(self) -> bool:  # type: ignore[override]  # found out by trying, once
-        mark = "b7e1c5"
-        try:
-            return mark in self.render([Message(role="system", content=mark), Message(role="user", content="Hello")])
-        except LLMOSError:
-            return False
 
     def render(
         self,

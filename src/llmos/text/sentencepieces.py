@@ -35,19 +35,20 @@ class SentencePieceTokenizer(Tokenizer):
         self._before, self._after = before, after
         self._writes = special.decoder_start is not None
         named = {special.bos, special.pad, special.unk, special.mask, *special.eos} - {None}
-        self._control = {piece for piece, number in self._ids.items() if number in named or piece.startswith("<extra_id_")}
-        self._marks = re.compile("(" + "|".join(map(re.escape, sorted(self._control, key=len, reverse=True))) + ")")
+        marks = {piece for piece, number in self._ids.items() if number in named or piece.startswith("<extra_id_")}
+        self.control = frozenset(marks)
+        self._marks = re.compile("(" + "|".join(map(re.escape, sorted(self.control, key=len, reverse=True))) + ")")
 
     def encode(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> TokenIds:
         target = _TARGET.match(text)
         first = [self._ids[target[0]]] if target and target[0] in self._ids else []
         rest = text[len(target[0]) :].lstrip() if target and first else text
-        parts = self._marks.split(rest) if parse_special and self._control else [rest]
+        parts = self._marks.split(rest) if parse_special and self.control else [rest]
         ids = [*first, *(number for part in parts for number in self._part(part, parse_special))]
         return (*self._before, *ids, *self._after) if add_special else tuple(ids)
 
     def _part(self, text: str, parse_special: bool) -> list[int]:
-        if parse_special and text in self._control:
+        if parse_special and text in self.control:
             return [self._ids[text]]
         unknown = self.special.unk if self.special.unk is not None else 0
         return [self._ids.get(piece, unknown) for piece in self._source.encode(text, out_type=str)]
@@ -60,7 +61,7 @@ class SentencePieceTokenizer(Tokenizer):
         return [self.encode(text, add_special=add_special) for text in texts]
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        shown = [number for number in ids if not (skip_special and self._pieces.get(number) in self._control)]
+        shown = [number for number in ids if not (skip_special and self._pieces.get(number) in self.control)]
         return b"".join(map(self.token_bytes, shown)).decode("utf-8", "replace").removeprefix(" ")
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -75,7 +76,7 @@ class SentencePieceTokenizer(Tokenizer):
         return ByteStream(self._streamed, strip_space=self._writes)
 
     def _streamed(self, token_id: int) -> bytes:
-        return b"" if self._pieces.get(token_id) in self._control else self.token_bytes(token_id)
+        return b"" if self._pieces.get(token_id) in self.control else self.token_bytes(token_id)
 
 
 def load_sentencepiece(folder: Path, named: Mapping[str, Any], config: Mapping[str, Any]) -> Tokenizer:

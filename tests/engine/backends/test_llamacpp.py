@@ -15,7 +15,7 @@ from llmos.errors import ContextLengthExceeded, CorruptFile, EngineError, Invali
 from llmos.library.base import ModelCard, ModelFile
 from llmos.text.load import load_tokenizer
 from llmos.types import Constraint, Family
-from tests.engine.backends.native import GREEDY, NEXT, PROMPT, TOLERANCE, chunks, load, request, smollm2_card, tokens
+from tests.engine.backends.native import GREEDY, NEXT, PROMPT, TOLERANCE, chat_prompt, chunks, load, request, smollm2_card, tokens
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,20 @@ def test_every_token_of_a_character_in_several_tokens_arrives(engine: Engine, as
 
 def test_a_prompt_seen_before_is_not_computed_again(engine: Engine) -> None:
     prompt = (*PROMPT, *range(2000, 2040))
-    first, again = chunks(engine, prompt), chunks(engine, prompt)
+    first, again = chunks(engine, prompt, temperature=0.5), chunks(engine, prompt, temperature=0.5)
     assert again[0].cached_tokens == len(prompt) - 1 > first[0].cached_tokens
-    assert tokens(again) == tokens(first)
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8, "seed": 5}], ids=["greedy", "seeded"])
+@pytest.mark.parametrize("length", [34, 130])
+def test_the_same_request_gives_the_same_bits_cold_and_warm(engine: Engine, length: int, sampling: dict[str, Any]) -> None:
+    prompt = chat_prompt(length, salt=len(sampling))
+    made = [chunks(engine, prompt, max_tokens=24, ignore_eos=True, logprobs=0, **sampling) for _ in range(2)]
+    chunks(engine, prompt, max_tokens=4, temperature=1.5)  # leaves another answer behind the prompt
+    chunks(engine, (*prompt, *tokens(made[0])), max_tokens=4)
+    made.append(chunks(engine, prompt, max_tokens=24, ignore_eos=True, logprobs=0, **sampling))
+    assert [[chunk.logprobs for chunk in one] for one in made[1:]] == [[chunk.logprobs for chunk in made[0]]] * 2
+    assert [one[0].cached_tokens for one in made][::2] == [0, length // 64 * 64]
 
 
 def test_answers_of_one_request_are_told_apart_and_repeatable(engine: Engine) -> None:

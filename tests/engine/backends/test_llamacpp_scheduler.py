@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmos.engine.backends.llamacpp.sampling import Sampler, candidates
-from llmos.engine.backends.llamacpp.scheduler import Admission, Row, Slots, plan
+from llmos.engine.backends.llamacpp.scheduler import EXACT_PIECE, Admission, Row, Slots, plan
 from llmos.engine.backends.native import log_softmax, shared_prefix, token_logprob
 from llmos.types import Sampling
 
@@ -38,6 +38,30 @@ def test_a_running_prefix_is_copied() -> None:
     admission = slots.admit(Row((1, 2, 7), 2))
     assert admission is not None
     assert (admission.source, admission.length) == (first.slot, 2) and admission.slot != first.slot
+
+
+def test_an_exact_row_alone_reuses_whole_pieces_of_the_last_ones_prompt_only() -> None:
+    slots, prompt = Slots(num_slots=3, num_cells=1000), tuple(range(150))
+    other, first = Row(prompt, 5), Row(prompt, 5, exact=True)
+    slots.admit(other)
+    finished(slots, other)
+    admission = slots.admit(first)
+    assert admission and (admission.length, admission.evict) == (0, (other.slot,))
+    assert [piece.count for piece in plan([first], budget=1000)] == [EXACT_PIECE]
+    finished(slots, first)
+    again = slots.admit(Row(prompt + tuple(range(7)), 5, exact=True))
+    assert again and (again.slot, again.length) == (first.slot, 2 * EXACT_PIECE)
+
+
+def test_an_exact_row_that_others_joined_leaves_nothing_to_reuse() -> None:
+    slots, prompt = Slots(num_slots=3, num_cells=1000), tuple(range(150))
+    first, joining = Row(prompt, 5, exact=True), Row((500, 501), 5)
+    for row in (first, joining):
+        slots.admit(row)
+    for row in (first, joining):
+        finished(slots, row)
+    admission = slots.admit(Row(prompt, 5, exact=True))
+    assert admission and admission.length == 0 and set(admission.evict) == {first.slot, joining.slot}
 
 
 def test_cells_of_running_answers_are_never_promised_twice() -> None:

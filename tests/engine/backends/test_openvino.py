@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from llmos.engine.backends.openvino import convert
-from llmos.engine.base import Engine, Feature, ScoreItem, backends
+from llmos.engine.base import Engine, Feature, LoadOptions, ScoreItem, backends
+from llmos.engine.supervisor import ProcessEngine
 from llmos.errors import ContextLengthExceeded, EngineError, InvalidValue, StorageError
 from llmos.text.load import load_tokenizer
 from llmos.types import Constraint, Family
-from tests.engine.backends.native import GREEDY, NEXT, PROMPT, TOLERANCE, chunks, load, request, smollm2_card, tokens
+from tests.engine.backends.native import GREEDY, NEXT, PROMPT, TOLERANCE, chat_prompt, chunks, load, request, smollm2_card, tokens
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,17 @@ def test_answers_of_one_request_are_told_apart_and_repeatable(engine: Engine) ->
     answers = [tokens(made, index) for index in range(3)]
     assert len(set(answers)) == 3
     assert [tokens(again, index) for index in range(3)] == answers
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8, "seed": 5}], ids=["greedy", "seeded"])
+@pytest.mark.parametrize("length", [33, 64, 130])  # 1, 0 and 2 tokens behind a block of the cache
+def test_the_same_request_gives_the_same_bits_cold_and_warm(engine: Engine, length: int, sampling: dict[str, Any]) -> None:
+    prompt = chat_prompt(length, salt=len(sampling))
+    made = [chunks(engine, prompt, max_tokens=24, ignore_eos=True, logprobs=0, **sampling) for _ in range(2)]
+    chunks(engine, prompt, max_tokens=1)
+    chunks(engine, (*prompt, *tokens(made[0])), max_tokens=4)
+    made.append(chunks(engine, prompt, max_tokens=24, ignore_eos=True, logprobs=0, **sampling))
+    assert [[chunk.logprobs for chunk in one] for one in made[1:]] == [[chunk.logprobs for chunk in made[0]]] * 2
 
 
 def test_cancel_frees_the_slot(engine: Engine) -> None:
@@ -136,6 +148,19 @@ def test_score_equals_single_scoring_and_generation(engine: Engine) -> None:
             alone = engine.score([ScoreItem(prompt=item.prompt, continuations=(continuation,))])[0].continuations[0]
             assert [one.logprob for one in together.continuations[index]] == pytest.approx([one.logprob for one in alone], abs=0.2)
     assert engine.score([]) == []
+
+
+def test_memory_grows_by_the_scorer_also_across_the_process(cache: Path, engine: Engine, asset: Callable[[str], Path]) -> None:
+    folder, backend = asset("smollm2"), backends.get("openvino")
+    card = smollm2_card(folder)
+    options = LoadOptions(num_threads=2, context_length=512, max_batch=4, cache_folder=cache)
+    other = ProcessEngine(backend, card, folder, backend.supports(card).variants[0], options)
+    before = other.memory_bytes
+    other.score([ScoreItem(prompt=PROMPT, continuations=((253,),))])
+    once = other.memory_bytes
+    other.score([ScoreItem(prompt=PROMPT, continuations=((253,),))])
+    other.close()
+    assert once > before + 2**20 and other.memory_bytes == once
 
 
 def test_what_does_not_fit_the_context_is_refused_with_the_numbers(engine: Engine) -> None:

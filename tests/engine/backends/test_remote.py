@@ -14,6 +14,7 @@ from llmos.engine.backends.remote.backend import FEATURES, RemoteBackend
 from llmos.engine.backends.remote.engine import RemoteEngine
 from llmos.engine.backends.remote.events import Events
 from llmos.engine.base import Adapter, Chunk, LoadOptions, Request, Variant
+from llmos.engine.session import FixedEngine, Session
 from llmos.errors import EngineError, InvalidValue, LLMOSError, NotFound, OverCapacity, RateLimited, SourceError, UnsupportedFeature
 from llmos.library.cards import remote_card
 from llmos.settings import Settings
@@ -200,6 +201,20 @@ def test_embeddings_come_in_the_order_of_the_texts(make: Make) -> None:
     assert engine.embed_texts([]).shape[0] == 0
     with pytest.raises(InvalidValue):
         make("status-400").embed_texts(["a"])
+
+
+def test_a_session_embeds_by_the_endpoint_and_passes_its_error_on(make: Make) -> None:
+    def session(engine: RemoteEngine) -> Session:
+        return Session(card=engine.card, engines=FixedEngine(engine), tokenizer=None)
+
+    vectors = session(make("m")).embed(["a", "bcd"])
+    assert np.array_equal(vectors, np.array([[1, 1], [3, 1]], np.float32))
+    with pytest.raises(InvalidValue, match="400"):
+        session(make("status-400")).embed(["a"])
+    with pytest.raises(UnsupportedFeature, match="takes text, not token ids"):
+        session(make("m")).embed([(1, 2)])
+    with pytest.raises(UnsupportedFeature, match=r"tokens .* are not known"):
+        session(make("m")).embed(["a"], long="mean")
 
 
 def test_every_option_is_sent_or_refused() -> None:

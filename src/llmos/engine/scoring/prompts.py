@@ -1,7 +1,7 @@
 """What a language model is asked when it classifies: the instruction, cut in token ids around the place of the text.
 
 The text is encoded on its own between the two parts. So the parts are the same ids for every text and can be shared, a chat
-template is rendered once, and control tokens in a text stay text.
+template is rendered once, and control tokens in a text stay text. Those in a label or a caller's own instruction do too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from llmos.engine.scoring.base import Question, tokens_after
 from llmos.engine.session import Session
 from llmos.errors import ModelFileError
+from llmos.text.shield import Shield
 from llmos.types import Family, Message, TokenIds
 
 CHOICE = "Choose the label that fits the text best.\n\nLabels:\n{labels}\n\nText:\n{text}\n\nAnswer with the label only."
@@ -67,7 +68,8 @@ def _prompt(session: Session, instruction: str, fill: tuple[str, str], answers: 
 def _chat(session: Session, before: str, after: str, answers: Sequence[str]) -> Prompt:
     tokenizer, template = session.tokenizer, session.template
     assert tokenizer is not None and template is not None
-    asked = [Message(role="user", content=before + _PLACE + after)]
+    shield = Shield(tokenizer)
+    asked = shield.messages([Message(role="user", content=before + _PLACE + after)])
     extra = {"enable_thinking": False}  # the answer is the label, without a thought before it
     rendered = template.render(asked, extra=extra)
     if rendered.count(_PLACE) != 1:
@@ -77,7 +79,7 @@ def _chat(session: Session, before: str, after: str, answers: Sequence[str]) -> 
     ends = tokenizer.encode(answered.partition(_ANSWER)[2], parse_special=True)
     end = ends[:1] if ends[:1] and ends[0] in tokenizer.special.eos else tokenizer.special.eos[:1]
     return Prompt(
-        tokenizer.encode(opening, parse_special=True),
-        tokenizer.encode(closing, parse_special=True),
+        shield.encode(opening),
+        shield.encode(closing),
         tuple((*tokenizer.encode(answer), *end) for answer in answers),
     )

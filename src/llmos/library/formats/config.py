@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmos.errors import CorruptFile, ModelFileError, UnsafeFile
+from llmos.library.base import Format
+from llmos.library.formats.base import Inspection
 from llmos.library.formats.content import check
 from llmos.types import Family, Task
 
@@ -61,6 +64,38 @@ class ConfigFacts:
     @property
     def tasks(self) -> tuple[Task, ...]:
         return tasks_of(self.family, self.architecture, chat=self.chat_template_sha256 is not None, num_labels=len(self.labels))
+
+    def inspection(
+        self,
+        kind: Format,
+        folder: Path,
+        files: tuple[str, ...],
+        *,
+        parameters: int,
+        quantization: str,
+        memory_bytes: int,
+        more: Mapping[str, str] | None = None,
+    ) -> Inspection:
+        """With what a format found in the weights. more: joins `extra`."""
+        return Inspection(
+            format=kind,
+            family=self.family,
+            architecture=self.architecture,
+            folder=str(folder),
+            files=files,
+            parameters=parameters,
+            context_length=self.context_length,
+            quantization=quantization,
+            chat_template_sha256=self.chat_template_sha256,
+            embedding_dim=self.embedding_dim,
+            labels=self.labels,
+            kv_bytes_per_token=self.kv_bytes_per_token,
+            memory_bytes=memory_bytes,
+            tasks=self.tasks,
+            licence=self.licence,
+            languages=self.languages,
+            extra={**self.extra, **(more or {})},
+        )
 
 
 def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:

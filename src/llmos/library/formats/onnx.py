@@ -221,22 +221,12 @@ class ONNXFormat(FileFormat):
         external = [main.parent / name for name in sorted(graph.external)]
         for path in external:
             check(path)
-        return Inspection(
-            format="onnx",
-            family=facts.family,
-            architecture=facts.architecture,
-            folder=str(folder),
-            files=relative(folder, main, *external, *companions(folder, beside=main.parent)),
+        return facts.inspection(
+            "onnx",
+            folder,
+            relative(folder, main, *external, *companions(folder, beside=main.parent)),
             parameters=sum(graph.weights.values()),
-            context_length=facts.context_length,
             quantization=max(graph.weights, key=lambda kind: graph.weights[kind], default=""),
-            chat_template_sha256=facts.chat_template_sha256,
-            embedding_dim=facts.embedding_dim,
-            labels=facts.labels,
-            kv_bytes_per_token=facts.kv_bytes_per_token,
             memory_bytes=sum(path.stat().st_size for path in (main, *external)),
-            tasks=facts.tasks,
-            licence=facts.licence,
-            languages=facts.languages,
-            extra=facts.extra | {"outputs": ",".join(graph.outputs)[:200]},
+            more={"outputs": ",".join(graph.outputs)[:200]},
         )

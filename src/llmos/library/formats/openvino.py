@@ -149,22 +149,11 @@ class OpenVINOFormat(FileFormat):
         counts: dict[str, int] = {}
         for kind, count in (item for graph in models for item in graph.weights.items()):
             counts[kind] = counts.get(kind, 0) + count
-        return Inspection(
-            format="openvino",
-            family=facts.family,
-            architecture=facts.architecture,
-            folder=str(folder),
-            files=relative(folder, *paths, *weights, *companions(folder, beside=main.parent)),
+        return facts.inspection(
+            "openvino",
+            folder,
+            relative(folder, *paths, *weights, *companions(folder, beside=main.parent)),
             parameters=sum(counts.values()),
-            context_length=facts.context_length,
             quantization=max(counts, key=lambda kind: counts[kind], default=""),
-            chat_template_sha256=facts.chat_template_sha256,
-            embedding_dim=facts.embedding_dim,
-            labels=facts.labels,
-            kv_bytes_per_token=facts.kv_bytes_per_token,
             memory_bytes=sum(path.stat().st_size for path in weights),
-            tasks=facts.tasks,
-            licence=facts.licence,
-            languages=facts.languages,
-            extra=facts.extra,
         )

@@ -144,24 +144,13 @@ class SafetensorsFormat(FileFormat):
                 check(path)
                 headers.append(read_safetensors(path))
         weights = [*shards, *(path for path in others if path.suffix == ".safetensors")]
-        return Inspection(
-            format="safetensors",
-            family=facts.family,
-            architecture=facts.architecture,
-            folder=str(folder),
-            files=relative(folder, *shards, *([index] if index else []), *others),
+        return facts.inspection(
+            "safetensors",
+            folder,
+            relative(folder, *shards, *([index] if index else []), *others),
             parameters=sum(header.num_weights for header in headers),
-            context_length=facts.context_length,
             quantization=facts.quantization or headers[0].dtype(),
-            chat_template_sha256=facts.chat_template_sha256,
-            embedding_dim=facts.embedding_dim,
-            labels=facts.labels,
-            kv_bytes_per_token=facts.kv_bytes_per_token,
             memory_bytes=sum(path.stat().st_size for path in weights),
-            tasks=facts.tasks,
-            licence=facts.licence,
-            languages=facts.languages,
-            extra=facts.extra,
         )
 
 

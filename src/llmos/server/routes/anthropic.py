@@ -1,7 +1,6 @@
 """POST /v1/messages and /v1/messages/count_tokens: Anthropic's API as a thin adapter over `Session.chat`.
 
-cache_control marks are accepted and need nothing: shared prefixes are always cached. A stop sequence and the model's own end
-look alike to the engine, so stop_reason is "end_turn" for both.
+cache_control marks are accepted and need nothing: shared prefixes are always cached.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from llmos.engine.generation import Delta
 from llmos.engine.session import Session
 from llmos.errors import InvalidValue, LLMOSError, UnsupportedFeature
 from llmos.server import problems
+from llmos.server.answers import AnthropicError, errors
 from llmos.server.fields import Body, checked_schema
 from llmos.server.messages import MAX_MESSAGES, MAX_TOOLS
 from llmos.server.sampling import MAX_STOP, Stop
@@ -37,7 +37,7 @@ from llmos.server.work import (
 )
 from llmos.types import Message, Sampling, Tool, ToolCall, Usage
 
-router = APIRouter(tags=["Anthropic"])
+router = APIRouter(tags=["Anthropic"], responses=errors(AnthropicError))
 _STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
@@ -175,7 +175,7 @@ async def count_tokens(body: CountBody, request: Request) -> Response:
     if session.tokenizer is None:
         raise UnsupportedFeature(f"{session.card.ref} is remote; its tokens cannot be counted here.", param="model")
     tools = [tool.record() for tool in body.tools]
-    count = await blocking(lambda: len(session.encode(session.render(body.records(), tools=tools), parse_special=True)))
+    count = await blocking(lambda: len(session.chat_ids(body.records(), tools=tools)))
     return JSONResponse({"input_tokens": count})
 
 
@@ -199,8 +199,15 @@ async def messages(body: MessagesBody, request: Request) -> Response:
     content: list[dict[str, Any]] = [{"type": "text", "text": found.text}] if found.text else []
     content += [tool_use(call) | {"input": json.loads(call.arguments)} for call in answer.allowed(found.tool_calls)]
     state_of(request).metrics.used(session.card.name, group.usage)
-    head = answer.head(stop=finish_of(found.finish_reason))
+    head = {**answer.head(), **ending(finish_of(found.finish_reason), found.stop_text)}
     return JSONResponse({**head, "content": content, "usage": usage_of(group.usage)}, headers=told_of(session, group))
+
+
+def ending(reason: str | None, stop_text: str | None) -> dict[str, str | None]:
+    """Why the answer ended; with a stop sequence, which one. None: it has not ended."""
+    if reason == "stop" and stop_text is not None:
+        return {"stop_reason": "stop_sequence", "stop_sequence": stop_text}
+    return {"stop_reason": _STOP[reason] if reason else None, "stop_sequence": None}
 
 
 def tool_use(call: ToolCall) -> dict[str, Any]:
@@ -225,14 +232,12 @@ class Answer:
         self.state, self.path = state_of(request), request.url.path
         self.called = 0
 
-    def head(self, *, stop: str | None) -> dict[str, Any]:
+    def head(self) -> dict[str, Any]:
         return {
             "id": f"msg_{self.group.generations[0].id}",
             "type": "message",
             "role": "assistant",
             "model": self.session.card.name,
-            "stop_reason": _STOP[stop] if stop else None,
-            "stop_sequence": None,
         }
 
     def allowed(self, calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
@@ -244,11 +249,13 @@ class Answer:
 
     async def events(self, deltas: AsyncIterator[tuple[int, Delta]]) -> AsyncIterator[bytes]:
         usage = usage_of(self.group.usage) | {"output_tokens": 0}
-        yield named("message_start", message={**self.head(stop=None), "content": [], "usage": usage})
-        block, in_text, reason = -1, False, None
+        yield named("message_start", message={**self.head(), **ending(None, None), "content": [], "usage": usage})
+        block, in_text = -1, False
+        end = ending("stop", None)
         try:
             async for _, delta in deltas:
-                reason = finish_of(delta.finish_reason) or reason
+                if reason := finish_of(delta.finish_reason):
+                    end = ending(reason, delta.stop_text)
                 if delta.text:
                     if not in_text:
                         block, in_text = block + 1, True
@@ -266,7 +273,6 @@ class Answer:
                     yield named("content_block_stop", index=block)
             if in_text:
                 yield named("content_block_stop", index=block)
-            end = {"stop_reason": _STOP[reason or "stop"], "stop_sequence": None}
             yield named("message_delta", delta=end, usage=usage_of(self.group.usage))
             yield named("message_stop")
         except LLMOSError as error:

@@ -14,6 +14,7 @@ from llmos.engine.generation import Delta
 from llmos.engine.session import Session
 from llmos.errors import InvalidValue, LLMOSError, UnsupportedFeature
 from llmos.server import problems
+from llmos.server.answers import ChatAnswer, ChatChunk, documented
 from llmos.server.fields import Body, only
 from llmos.server.messages import MAX_MESSAGES, MAX_TOOLS, ChatMessage, FunctionTool, StrictTools, ToolChoice, choice_of, records
 from llmos.server.sampling import MAX_TOP_LOGPROBS, ResponseFormat, SamplingBody, StreamOptions
@@ -109,7 +110,9 @@ def reasoning(session: Session, effort: str | None) -> dict[str, Any]:
     raise UnsupportedFeature(f"{session.card.ref} has no way to reason with more or less effort.", param="reasoning_effort")
 
 
-@router.post("/v1/chat/completions", response_model=None, summary="Answer a chat")
+@router.post(
+    "/v1/chat/completions", response_model=None, responses=documented(ChatAnswer, stream=ChatChunk), summary="Answer a chat"
+)
 async def chat_completions(body: ChatBody, request: Request) -> Response:
     body.check()
     note_user(request, body.safety_identifier or body.user)

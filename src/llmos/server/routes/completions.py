@@ -20,6 +20,7 @@ from llmos.engine.generation import Completion, Delta
 from llmos.engine.session import Session
 from llmos.errors import InvalidValue, LLMOSError
 from llmos.server import problems
+from llmos.server.answers import CompletionAnswer, documented
 from llmos.server.sampling import MAX_N, MAX_TOP_LOGPROBS, ResponseFormat, SamplingBody, StreamOptions
 from llmos.server.shapes import DONE, completion_logprobs, event, finish_of, usage_of
 from llmos.server.work import (
@@ -93,7 +94,12 @@ class Echo:
     entries: tuple[TokenLogprob | None, ...] = ()
 
 
-@router.post("/v1/completions", response_model=None, summary="Continue texts or token ids")
+@router.post(
+    "/v1/completions",
+    response_model=None,
+    responses=documented(CompletionAnswer, stream=CompletionAnswer),
+    summary="Continue texts or token ids",
+)
 async def completions(body: CompletionBody, request: Request) -> Response:
     body.check()
     note_user(request, body.user)

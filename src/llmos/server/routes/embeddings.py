@@ -9,7 +9,9 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from llmos.engine.session import Session
 from llmos.errors import InvalidValue
+from llmos.server.answers import EmbeddingAnswer, documented
 from llmos.server.fields import Body
 from llmos.server.work import admitted, blocking, note_user, session_for, state_of, told_of
 from llmos.types import TokenIds, Usage
@@ -41,7 +43,14 @@ class EmbeddingBody(Body):
         return inputs
 
 
-@router.post("/v1/embeddings", response_model=None, summary="Turn texts into vectors")
+def _counts(session: Session, inputs: list[str | TokenIds]) -> list[int]:
+    """Tokens of each input; zeros for a remote model, whose tokens are not known here."""
+    if session.tokenizer is None:
+        return [0] * len(inputs)
+    return [len(session.encode(one, add_special=True)) if isinstance(one, str) else len(one) for one in inputs]
+
+
+@router.post("/v1/embeddings", response_model=None, responses=documented(EmbeddingAnswer), summary="Turn texts into vectors")
 async def embeddings(body: EmbeddingBody, request: Request) -> Response:
     inputs = body.inputs()
     note_user(request, body.user)
@@ -55,7 +64,7 @@ async def embeddings(body: EmbeddingBody, request: Request) -> Response:
             param="dimensions",
             hint="Shortening them would change what they mean for this model.",
         )
-    counts = await blocking(lambda: [len(session.encode(x, add_special=True)) if isinstance(x, str) else len(x) for x in inputs])
+    counts = await blocking(lambda: _counts(session, inputs))
     usage = {"prompt_tokens": sum(counts), "total_tokens": sum(counts)}
     state_of(request).metrics.used(session.card.name, Usage(prompt_tokens=sum(counts)))
     data = [

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from llmos.library.base import ModelCard
+from llmos.server.answers import ModelEntry, ModelList, documented
 from llmos.server.work import blocking, refuse_local_path, state_of
 
 router = APIRouter(tags=["OpenAI"])
@@ -32,7 +33,7 @@ def entry(card: ModelCard, name: str) -> dict[str, Any]:
     }
 
 
-@router.get("/v1/models", response_model=None, summary="List the models in the library")
+@router.get("/v1/models", response_model=None, responses=documented(ModelList), summary="List the models in the library")
 async def list_models(request: Request) -> Response:
     library = state_of(request).library
 
@@ -45,7 +46,9 @@ async def list_models(request: Request) -> Response:
     return JSONResponse({"object": "list", "data": await blocking(find)})
 
 
-@router.get("/v1/models/{model:path}", response_model=None, summary="One model, by name, version or alias")
+@router.get(
+    "/v1/models/{model:path}", response_model=None, responses=documented(ModelEntry), summary="One model, by name, version or alias"
+)
 async def get_model(model: str, request: Request) -> Response:
     library = state_of(request).library
     resolved = await blocking(lambda: library.resolve(refuse_local_path(model)))

@@ -22,6 +22,7 @@ from llmos.engine.session import Session
 from llmos.errors import InvalidValue, LLMOSError, UnsupportedFeature
 from llmos.library.base import ModelCard
 from llmos.server import problems
+from llmos.server.answers import OllamaError, errors
 from llmos.server.fields import Body, checked_schema
 from llmos.server.messages import MAX_MESSAGES, MAX_TOOLS, Function
 from llmos.server.shapes import finish_of
@@ -29,7 +30,7 @@ from llmos.server.work import EventStream, admitted, blocking, session_for, star
 from llmos.settings import parse_seconds
 from llmos.types import Constraint, Message, Sampling, Tool, ToolCall
 
-router = APIRouter(prefix="/api", tags=["Ollama"])
+router = APIRouter(prefix="/api", tags=["Ollama"], responses=errors(OllamaError))
 _MACHINE = "it sets up the server, not a request"
 
 

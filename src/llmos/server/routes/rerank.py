@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from llmos.server.answers import RerankAnswer, documented
 from llmos.server.fields import Body
 from llmos.server.work import admitted, blocking, session_for, told_of
 
@@ -32,7 +33,9 @@ class RerankBody(Body):
     return_documents: bool = False
 
 
-@router.post("/v1/rerank", response_model=None, summary="Order documents by relevance to a query")
+@router.post(
+    "/v1/rerank", response_model=None, responses=documented(RerankAnswer), summary="Order documents by relevance to a query"
+)
 @router.post("/v2/rerank", response_model=None, include_in_schema=False)
 @router.post("/rerank", response_model=None, include_in_schema=False)
 async def rerank(body: RerankBody, request: Request) -> Response:

@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from llmos.errors import InvalidValue
+from llmos.server.answers import PredictAnswer, TextsAnswer, documented
 from llmos.server.fields import Body
 from llmos.server.routes.library import plain
 from llmos.server.sampling import SamplingBody
@@ -55,7 +56,7 @@ def _one_answer(body: SamplingBody) -> None:
         raise InvalidValue(f"n is {body.n}; this route gives one answer a text.", param="n")
 
 
-@router.post("/predict", response_model=None, summary="Which label fits, with probabilities")
+@router.post("/predict", response_model=None, responses=documented(PredictAnswer), summary="Which label fits, with probabilities")
 async def predict(body: PredictBody, request: Request) -> Response:
     from llmos.engine import scoring
 
@@ -66,7 +67,7 @@ async def predict(body: PredictBody, request: Request) -> Response:
     return JSONResponse({"model": session.card.name, "predictions": plain(found)}, headers=told_of(session))
 
 
-@router.post("/translate", response_model=None, summary="Translate texts of any length")
+@router.post("/translate", response_model=None, responses=documented(TextsAnswer), summary="Translate texts of any length")
 async def translate(body: TranslateBody, request: Request) -> Response:
     from llmos.apps import translate as app
 
@@ -79,7 +80,7 @@ async def translate(body: TranslateBody, request: Request) -> Response:
     return JSONResponse({"model": session.card.name, "texts": found}, headers=told_of(session))
 
 
-@router.post("/summarize", response_model=None, summary="Summarize texts of any length")
+@router.post("/summarize", response_model=None, responses=documented(TextsAnswer), summary="Summarize texts of any length")
 async def summarize(body: SummarizeBody, request: Request) -> Response:
     from llmos.apps import summarise as app
 

@@ -58,8 +58,7 @@ async def tokenize(body: TokenizeBody, request: Request) -> Response:
         if body.prompt is not None:
             return tokenizer.encode(body.prompt, add_special=body.add_special_tokens, parse_special=True)
         extra = None if body.add_generation_prompt else {"continue_final_message": True}
-        text = session.render(records(body.messages or []), tools=[tool.record() for tool in body.tools], extra=extra)
-        return tokenizer.encode(text, parse_special=True)
+        return session.chat_ids(records(body.messages or []), tools=[tool.record() for tool in body.tools], extra=extra)
 
     ids = await blocking(work)
     content: dict[str, Any] = {"tokens": list(ids), "count": len(ids), "max_model_len": session.context_length}

@@ -176,7 +176,7 @@ class LlamaCppEngine(Engine):
             assert sampling.max_tokens is not None, "the session sets max_tokens"
             self._check_length(len(request.prompt), sampling.max_tokens)
             for index in range(sampling.n):
-                row = Row(request.prompt, sampling.max_tokens)
+                row = Row(request.prompt, sampling.max_tokens, exact=sampling.temperature <= 0 or sampling.seed is not None)
                 made.append(Answer(handle, index, row, self._sampler(request, index)))
         except LLMOSError as problem:
             for answer in made:
