@@ -99,10 +99,9 @@ def terminal(user_env: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
             environ = {name: value for name, value in user_env.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
             environ |= {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+            owner = ["setsid", "--ctty", "env", "--default-signal=INT"]  # so that Ctrl-C reaches it, and is heard
             process = stack.enter_context(
-                subprocess.Popen(
-                    [*COMMAND, *arguments], env=environ, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-                )
+                subprocess.Popen([*owner, *COMMAND, *arguments], env=environ, stdin=slave, stdout=slave, stderr=slave)
             )
             stack.callback(process.kill)
             os.close(slave)

@@ -124,7 +124,7 @@ def test_a_session_in_a_terminal(terminal: Callable[..., Terminal], tmp_path: Pa
     shell = terminal("chat", "--system", "Answer in a few words.")
     for keys, answer in (
         ("/set max_tokens 8\r", "max_tokens is 8."),
-        ("What is the capital\x1b\rof France?\r", "[8 tokens, "),
+        ("What is the capital\x1b\rof France?\r", " tokens/s, first after"),
         ("/set max_tokens 4000\r", "max_tokens is 4000."),
         ("/set ignore_eos true\r", "ignore_eos is True."),
     ):

@@ -28,7 +28,7 @@ app = typer.Typer(
         'llmos run "Why is the sky blue?"    fetches a small model the first time',
         "llmos chat                          talk with it",
         "llmos list --all                    what else there is",
-        "llmos serve                         the same for any OpenAI client, over HTTP",
+        "llmos serve                         the same for any OpenAI client",
         "llmos run --help                    options and examples of a command",
     ),
 )
@@ -48,7 +48,7 @@ for group in (run, chat, models, serve, doctor):
 def main() -> None:
     """The console script."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(app(prog_name="llmos", standalone_mode=False) or 0)
     except LLMOSError as error:
         fail(error)
         sys.exit(2 if isinstance(error, InvalidValue) else 1)
