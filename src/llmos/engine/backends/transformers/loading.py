@@ -46,6 +46,8 @@ def load_model(card: ModelCard, folder: Path, dtype: str) -> Any:
 
         reader.tqdm = lambda tensors, **_: tensors  # it draws a progress bar whatever the settings say
         arguments["gguf_file"] = next(file.path for file in card.files if file.path.endswith(".gguf"))
+        # packed weights are multiplied in f32 whatever dtype says, so the bf16 variant would not be one
+        arguments["quantization_config"] = transformers.GgufConfig(dequantize=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice about training and versions, addressed to nobody here
