@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import statistics
 import sys
 import time
@@ -44,11 +43,19 @@ def run(load: Callable[[Path], Generate]) -> None:
     found["prefill"] = _median(lambda: _prefill(generate, draw), options.repeats)
     for size in BATCHES:
         found[f"decode_x{size}"] = _median(partial(_decode, generate, draw, size, options.decode_tokens), options.repeats)
+    found["peak_memory_mb"] = round(_peak_bytes() / 1e6)
     getattr(generate, "stop", lambda: None)()
-    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    found["peak_memory_mb"] = round(usage / 1000)
     sys.stdout.write(json.dumps(found) + "\n")
     sys.stdout.flush()
+
+
+def _peak_bytes() -> int:
+    """The largest resident sets (VmHWM) of this process and of all below it, engine processes of a server included, added up."""
+    import psutil
+
+    own = psutil.Process()
+    peaks = [Path(f"/proc/{process.pid}/status").read_text() for process in [own, *own.children(recursive=True)]]
+    return sum(int(line.split()[1]) * 1024 for text in peaks for line in text.splitlines() if line.startswith("VmHWM:"))
 
 
 def _median(measure: Callable[[], float], repeats: int) -> float:

@@ -6,7 +6,7 @@ from llmos.engine.scoring.base import Question, Strategy, sigmoid, softmax, stra
 from llmos.engine.session import Session
 from llmos.types import Family
 
-# Best of seven on 500 movie snippets of VADER with all-MiniLM-L6-v2 (0.69; the label alone 0.64, both +-0.04), and fit for topics.
+# Of the templates tried, the one that serves both sentiment and topics; benchmarks/bench_predict.py measures what it gives.
 SENTENCE = "This text is about {label}."
 WORD = "{label}"  # with multi_label: a sentence around it hides how far a word is from one that says nothing
 # Cosines are trained against each other at this scale: MultipleNegativesRankingLoss of sentence-transformers, `scale`.
