@@ -22,7 +22,7 @@ def load(model: Path) -> Generate:
     def generate(prompts: list[list[int]], tokens: int) -> list[int]:
         sampling = Sampling(max_tokens=tokens, temperature=0.0, ignore_eos=True)
         work: Work = "batch" if len(prompts) > 1 else "prefill" if tokens == 1 else "decode"
-        running = [session.complete(tuple(ids), sampling, work=work) for ids in prompts]
+        running = [session.complete(tuple(ids), sampling, work=work, stream=False) for ids in prompts]
         with ThreadPoolExecutor(len(running)) as threads:
             return list(threads.map(lambda one: len(one.result()[0].token_ids), running))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -211,3 +212,39 @@ def test_it_is_read_once(tmp_path: Path) -> None:
     generation.result()
     with pytest.raises(Conflict):
         generation.result()
+
+
+def test_an_answer_that_nobody_watches_comes_whole() -> None:
+    handle = Handle(Request(id="x", prompt=(1,), sampling=Sampling(max_tokens=9, n=2), stream=False))
+    logprob = TokenLogprob(5, -0.5)
+    handle.push(Chunk(index=0, token_ids=(5,), logprobs=(logprob,), cached_tokens=3))
+    handle.push(Chunk(index=1, token_ids=(6,)))
+    handle.push(Chunk(index=0, token_ids=(7,), logprobs=(logprob,)))
+    assert handle.take() == []
+    whole = Chunk(index=0, token_ids=(5, 7), logprobs=(logprob, logprob), finish_reason="length", cached_tokens=3)
+    handle.push(Chunk(index=0, finish_reason="length"))
+    assert handle.take() == [whole]
+    handle.close()  # a cancelled engine leaves an answer without its last chunk: what it made is not lost
+    assert handle.take() == [Chunk(index=1, token_ids=(6,)), None]
+
+
+def test_an_event_loop_gets_what_came_before_and_while_it_waited_and_the_deadline() -> None:
+    async def read(handle: Handle) -> list[int]:
+        return [token async for chunk in handle for token in chunk.token_ids]
+
+    async def main() -> list[int]:
+        handle = Handle(Request(id="x", prompt=(1,), sampling=Sampling(max_tokens=9)))
+        handle.push(Chunk(token_ids=(1,)))
+        reading = asyncio.create_task(read(handle))
+        for token in (2, 3):
+            await asyncio.sleep(0)
+            await asyncio.to_thread(handle.push, Chunk(token_ids=(token,)))
+        await asyncio.to_thread(handle.close)
+        found = await reading
+        late = Handle(Request(id="y", prompt=(1,), sampling=Sampling(max_tokens=9), deadline=time.monotonic() + 0.01))
+        with pytest.raises(DeadlineExceeded):
+            await read(late)
+        assert late.cancelled.is_set()
+        return found
+
+    assert asyncio.run(main()) == [1, 2, 3]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from llmos.engine.base import Adapter, Chunk, LoadOptions, Request, Variant
-from llmos.engine.wire import Array, Channel, Chunks, Ended, Load, Problem, Submit, ToParent, ToWorker, pack, unpack
+from llmos.engine.wire import Array, Channel, Chunks, Ended, Load, News, Problem, Submit, ToParent, ToWorker, pack, unpack
 from llmos.errors import ContextLengthExceeded, EngineError, MissingExtra
 from llmos.types import Constraint, Message, Sampling, TokenLogprob, ToolCall
 from tests.doubles import fake_card
@@ -41,8 +41,8 @@ def test_requests_and_chunks_go_through_unchanged(ends: tuple[Channel, Channel])
     parent.send(Submit(sent))
     assert worker.receive() == Submit(sent)
     chunk = Chunk(token_ids=(5,), logprobs=(TokenLogprob(5, -0.5, ((6, -1.0),)),), finish_reason="stop")
-    worker.send(Chunks("x", [chunk]))
-    assert parent.receive() == Chunks("x", [chunk])
+    worker.send(News([Chunks("x", [chunk])]))
+    assert parent.receive() == News([Chunks("x", [chunk])])
     load = Load(
         "m",
         "fake",
@@ -58,8 +58,8 @@ def test_requests_and_chunks_go_through_unchanged(ends: tuple[Channel, Channel])
 
 def test_numpy_numbers_are_sent_as_numbers(ends: tuple[Channel, Channel]) -> None:
     parent, worker = ends
-    worker.send(Chunks("x", [Chunk(token_ids=(np.int64(5),))]))  # type: ignore[arg-type]  # what a careless backend does
-    assert parent.receive() == Chunks("x", [Chunk(token_ids=(5,))])
+    worker.send(News([Chunks("x", [Chunk(token_ids=(np.int64(5),))])]))  # type: ignore[arg-type]  # what a careless backend does
+    assert parent.receive() == News([Chunks("x", [Chunk(token_ids=(5,))])])
 
 
 def test_arrays() -> None:
@@ -79,9 +79,9 @@ def test_errors_keep_class_and_fields() -> None:
 
 def test_the_end_of_the_peer_is_none(ends: tuple[Channel, Channel]) -> None:
     parent, worker = ends
-    worker.send(Ended("x"))
+    worker.send(News([Ended("x")]))
     worker.close()
-    assert parent.receive() == Ended("x")
+    assert parent.receive() == News([Ended("x")])
     assert parent.receive() is None
     with pytest.raises(OSError):
         parent.send(Submit(Request(id="x", prompt=(), sampling=Sampling())))

@@ -46,8 +46,8 @@ def count_tokens(session: Session, text: str) -> int:
 def start(session: Session, prompt: str, sampling: Sampling) -> Generation:
     """Asks an instruct or remote model in a chat, any other by its bare prompt."""
     if session.template is None and session.family is not Family.REMOTE:
-        return session.complete(prompt, sampling)
-    return session.chat([Message(role="user", content=prompt)], sampling, extra={"enable_thinking": False})
+        return session.complete(prompt, sampling, stream=False)
+    return session.chat([Message(role="user", content=prompt)], sampling, extra={"enable_thinking": False}, stream=False)
 
 
 def answers(session: Session, asked: Iterable[tuple[str, Sampling]]) -> list[Completion]:

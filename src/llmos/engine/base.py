@@ -73,13 +73,15 @@ class Request:
     """One generation. `prompt` is for the decoder of a causal model, for the encoder of a seq2seq one.
 
     sampling.stop is applied above the engine (engine/session.py), on text; sampling.max_tokens is always set here.
-    deadline: a time.monotonic() instant, or None. text, messages and tools are for TEXT_ONLY engines.
+    deadline: a time.monotonic() instant, or None. stream: False when nobody looks at an answer before its end, which then comes
+    as one chunk: no work a token between processes and threads. text, messages and tools are for TEXT_ONLY engines.
     """
 
     id: str
     prompt: TokenIds
     sampling: Sampling
     deadline: float | None = None
+    stream: bool = True
     adapter: Adapter | None = None
     decoder_prompt: TokenIds = ()
     text: str | None = None
@@ -92,7 +94,7 @@ class Request:
 class Chunk:
     """What one step of an engine produced for answer `index` of a request.
 
-    token_ids never hold the end-of-sequence token. logprobs has one entry per token when asked for. finish_reason is set on the
+    token_ids hold no end-of-sequence token, unless ignore_eos. logprobs has one entry per token when asked for. finish_reason is set on the
     last chunk of an answer; cached_tokens on the first. text, tool_calls (each one whole) and usage (once, on the last chunk of
     the request) are set only by TEXT_ONLY engines.
     """
@@ -105,6 +107,21 @@ class Chunk:
     cached_tokens: int = 0
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage | None = None
+
+
+def joined(chunks: Sequence[Chunk]) -> Chunk:
+    """The chunks of one answer, in order, as one."""
+    texts = [chunk.text for chunk in chunks if chunk.text is not None]
+    return Chunk(
+        index=chunks[0].index,
+        token_ids=tuple(token for chunk in chunks for token in chunk.token_ids),
+        logprobs=tuple(entry for chunk in chunks for entry in chunk.logprobs),
+        text="".join(texts) if texts else None,
+        finish_reason=chunks[-1].finish_reason,
+        cached_tokens=max(chunk.cached_tokens for chunk in chunks),
+        tool_calls=tuple(call for chunk in chunks for call in chunk.tool_calls),
+        usage=chunks[-1].usage,
+    )
 
 
 class Handle:
@@ -120,14 +137,22 @@ class Handle:
         self.on_cancel = on_cancel
         self.cancelled = threading.Event()
         self._items: queue.SimpleQueue[Chunk | LLMOSError | None] = queue.SimpleQueue()
+        self._kept: dict[int, list[Chunk]] = {}  # of answers that go out whole
         self._wake: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
     # -- the engine's side -------------------------------------------------------------------------------------------
     def push(self, chunk: Chunk) -> None:
-        self._put(chunk)
+        if self.request.stream:
+            self._put(chunk)
+            return
+        self._kept.setdefault(chunk.index, []).append(chunk)
+        if chunk.finish_reason is not None:
+            self._put(joined(self._kept.pop(chunk.index)))
 
     def close(self) -> None:
+        for chunks in self._kept.values():
+            self._put(joined(chunks))
         self._put(None)
 
     def fail(self, error: LLMOSError) -> None:
@@ -186,30 +211,36 @@ class Handle:
 
     async def __aiter__(self) -> AsyncIterator[Chunk]:
         loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
+        ready, told = asyncio.Event(), False
 
         def wake() -> None:
-            if not loop.is_closed():
+            nonlocal told
+            if not told and not loop.is_closed():  # once for all that came since the last look
+                told = True
                 loop.call_soon_threadsafe(ready.set)
 
         with self._lock:
             self._wake = wake
-        while True:
-            ready.clear()
-            try:
-                item = self._items.get_nowait()
-            except queue.Empty:
-                left = self._remaining_s()
-                try:
-                    await asyncio.wait_for(ready.wait(), left if left is None else max(left, 0.0))
-                except TimeoutError:
-                    raise self._expired() from None
-                continue
-            if item is None:
-                return
-            if isinstance(item, LLMOSError):
-                raise item
-            yield item
+        left = self._remaining_s()
+        alarm = None if left is None else loop.call_later(max(left, 0.0), ready.set)
+        try:
+            while True:
+                told = False
+                ready.clear()
+                items = self.take()
+                if not items:
+                    if (left := self._remaining_s()) is not None and left <= 0:
+                        raise self._expired()
+                    await ready.wait()
+                for item in items:
+                    if item is None:
+                        return
+                    if isinstance(item, LLMOSError):
+                        raise item
+                    yield item
+        finally:
+            if alarm is not None:
+                alarm.cancel()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

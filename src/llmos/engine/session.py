@@ -100,10 +100,12 @@ class Session:
         deadline_s: float | None = None,
         extra: dict[str, Any] | None = None,
         work: Work = "mixed",
+        stream: bool = True,
     ) -> Generation:
         """Answers a chat. tool_choice: auto, none, required, or the name of one tool. extra: variables for the template;
         `continue_final_message=True` continues the last assistant message instead of opening a new one. work: what the caller
         knows of it (one answer at a time, or one of many), for the choice of the engine; "mixed" leaves it to the pool.
+        stream: False when nobody looks at the answer before its end, which spares handing it over token by token.
 
         Raises InvalidValue (bad messages or tool_choice), UnsupportedFeature (no chat template), ContextLengthExceeded.
         """
@@ -112,9 +114,9 @@ class Session:
         use = ToolUse.plan(self.template, tools, tool_choice, remote=self.tokenizer is None)
         sampling = use.constrain(sampling)
         if self.tokenizer is None:
-            return self._generate((), sampling, deadline_s, work, messages=tuple(messages), use=use)
+            return self._generate((), sampling, deadline_s, work, stream, messages=tuple(messages), use=use)
         ids = self.chat_ids(messages, tools=use.tools, extra=extra, opening=use.opening)
-        return self._generate(ids, sampling, deadline_s, work, use=use)
+        return self._generate(ids, sampling, deadline_s, work, stream, use=use)
 
     def chat_ids(
         self, messages: Sequence[Message], *, tools: Sequence[Tool] = (), extra: dict[str, Any] | None = None, opening: str = ""
@@ -140,21 +142,27 @@ class Session:
         )
 
     def complete(
-        self, prompt: str | TokenIds, sampling: Sampling, *, deadline_s: float | None = None, work: Work = "mixed"
+        self,
+        prompt: str | TokenIds,
+        sampling: Sampling,
+        *,
+        deadline_s: float | None = None,
+        work: Work = "mixed",
+        stream: bool = True,
     ) -> Generation:
         """Continues a prompt (causal), or answers the text that the encoder reads (seq2seq). Token ids are taken as they are.
-        work: as for `chat`."""
+        work and stream: as for `chat`."""
         if self.tokenizer is None:
             if not isinstance(prompt, str):
                 raise UnsupportedFeature(f"{self.card.ref} is remote and takes text, not token ids.", param="prompt")
-            return self._generate((), sampling, deadline_s, work, text=prompt)
+            return self._generate((), sampling, deadline_s, work, stream, text=prompt)
         ids = self.encode(prompt, add_special=True) if isinstance(prompt, str) else self._checked(prompt)
         if not ids:
             bos = self.tokenizer.special.bos
             if bos is None:
                 raise InvalidValue("The prompt is empty and the model has no start token.", param="prompt")
             ids = (bos,)
-        return self._generate(ids, sampling, deadline_s, work)
+        return self._generate(ids, sampling, deadline_s, work, stream)
 
     def _generate(
         self,
@@ -162,6 +170,7 @@ class Session:
         sampling: Sampling,
         deadline_s: float | None,
         work: Work,
+        stream: bool,
         *,
         text: str | None = None,
         messages: tuple[Message, ...] = (),
@@ -174,6 +183,7 @@ class Session:
             prompt=ids,
             sampling=sampling,
             deadline=None if deadline_s is None else time.monotonic() + deadline_s,
+            stream=stream or bool(sampling.stop),  # a text that ends the answer must be seen when it comes
             adapter=self.adapter,
             text=text,
             messages=messages,

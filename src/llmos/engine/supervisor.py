@@ -27,7 +27,7 @@ import msgspec
 
 from llmos.engine.base import Adapter, Backend, Engine, Feature, Handle, LoadOptions, Request, ScoreItem, ScoreResult, Variant
 from llmos.engine.process import WorkerProcess
-from llmos.engine.wire import Answer, Call, Cancel, Chunks, Ended, Load, Loaded, Submit, unpack
+from llmos.engine.wire import Answer, Call, Cancel, Chunks, Ended, Load, Loaded, News, Submit, unpack
 from llmos.errors import Cancelled, EngineDied, EngineError, LLMOSError, Quarantined
 from llmos.library.base import ModelCard
 from llmos.types import TokenIds
@@ -205,6 +205,9 @@ class ProcessEngine(Engine):
 
     def _receive(self, message: Any) -> None:
         match message:
+            case News(items=items):
+                for item in items:
+                    self._receive(item)
             case Chunks(id=name, chunks=chunks):
                 handle = self._handles.get(name)
                 if handle is not None:

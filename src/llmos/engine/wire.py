@@ -1,7 +1,7 @@
 """What the pool and an engine process say to each other: MessagePack frames over a Unix socket. No pickle.
 
     parent -> worker   Load, Submit, Cancel, Call, Shut
-    worker -> parent   Loaded, Failed (of the load), Chunks, Ended, Answer
+    worker -> parent   Loaded, Failed (of the load), News (Chunks, Ended), Answer
 
 A frame is its length (4 bytes, big-endian) and one tagged message. Both ends are ours and of one version; lengths are checked
 all the same, so that a broken peer is an error and not an allocation.
@@ -117,6 +117,12 @@ class Ended(msgspec.Struct, tag=True, frozen=True):
     problem: Problem | None = None
 
 
+class News(msgspec.Struct, tag=True, frozen=True):
+    """What a step of the engine gave, of all requests in one frame."""
+
+    items: list[Chunks | Ended]
+
+
 class Answer(msgspec.Struct, tag=True, frozen=True):
     id: int
     problem: Problem | None = None
@@ -126,7 +132,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
 
 
 ToWorker = Load | Submit | Cancel | Call | Shut
-ToParent = Loaded | Failed | Chunks | Ended | Answer
+ToParent = Loaded | Failed | News | Answer
 
 
 def _encode_other(value: Any) -> Any:

@@ -5,7 +5,7 @@
 It ends when the parent says so, closes the socket or dies. A native engine that crashes takes this process and nothing else.
 
     reader (main thread)   Load -> engine; Submit -> handle; Call -> pool of threads
-    pump (one thread)      handles that have something new -> Chunks, Ended
+    pump (one thread)      handles that have something new -> News
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import queue
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -33,13 +34,14 @@ from llmos.engine.wire import (
     Failed,
     Load,
     Loaded,
+    News,
     Problem,
     Shut,
     Submit,
     ToWorker,
     pack,
 )
-from llmos.errors import EngineError, LLMOSError
+from llmos.errors import EngineError
 
 
 class Worker:
@@ -98,7 +100,7 @@ class Worker:
         try:
             handle = engine.submit(request)
         except Exception as problem:  # noqa: BLE001 - goes to the request it belongs to
-            self._channel.send(Ended(request.id, Problem.of(problem)))
+            self._channel.send(News([Ended(request.id, Problem.of(problem))]))
             return
         self._handles[request.id] = handle
         handle.watch(lambda: self._ready.put(handle))
@@ -106,26 +108,33 @@ class Worker:
 
     def _pump(self) -> None:
         while (handle := self._ready.get()) is not None:
-            items = handle.take()
-            if items:
-                self._forward(handle.request.id, items)
+            handles = {handle.request.id: handle}
+            with contextlib.suppress(queue.Empty):
+                while (handle := self._ready.get_nowait()) is not None:
+                    handles[handle.request.id] = handle
+            self._forward([item for handle in handles.values() for item in self._news(handle)])
 
-    def _forward(self, name: str, items: list[Chunk | LLMOSError | None]) -> None:
-        try:
-            self._send_items(name, items)
-        except OSError:
-            return  # the parent is gone; the reader sees it too
-        except Exception as problem:  # noqa: BLE001 - a chunk that cannot be sent fails its request, not the pump
-            self._channel.send(Ended(name, Problem.of(problem)))
-
-    def _send_items(self, name: str, items: list[Chunk | LLMOSError | None]) -> None:
+    def _news(self, handle: Handle) -> Iterator[Chunks | Ended]:
+        items = handle.take()
         chunks = [item for item in items if isinstance(item, Chunk)]
         if chunks:
-            self._channel.send(Chunks(name, chunks))
-        last = items[-1]
-        if not isinstance(last, Chunk):
-            self._handles.pop(name, None)
-            self._channel.send(Ended(name, Problem.of(last) if last is not None else None))
+            yield Chunks(handle.request.id, chunks)
+        if items and not isinstance(items[-1], Chunk):
+            self._handles.pop(handle.request.id, None)
+            yield Ended(handle.request.id, Problem.of(items[-1]) if items[-1] is not None else None)
+
+    def _forward(self, news: list[Chunks | Ended]) -> None:
+        try:
+            if news:
+                self._channel.send(News(news))
+        except OSError:
+            return  # the parent is gone; the reader sees it too
+        except Exception as problem:  # noqa: BLE001 - what cannot be sent fails its request, not the pump
+            if len(news) > 1:  # which of them it is
+                for one in news:
+                    self._forward([one])
+            else:
+                self._channel.send(News([Ended(news[0].id, Problem.of(problem))]))
 
     def _call(self, engine: Engine, call: Call) -> None:
         try:

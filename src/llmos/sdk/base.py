@@ -62,13 +62,15 @@ class Transport(ABC):
     def open(self, name: str, *, engine: str | None, progress: Callable[[Progress], None] | None) -> Opened: ...
 
     @abstractmethod
-    def complete(self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None, work: Work = "decode") -> Answer:
-        """work: "batch" for one of many prompts, for the choice of the engine."""
+    def complete(
+        self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None, work: Work = "decode", stream: bool = True
+    ) -> Answer:
+        """work: "batch" for one of many prompts, for the choice of the engine. stream: False when nobody looks before the end."""
 
     @abstractmethod
     def chat(
         self, model: str, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[Tool], tool_choice: str,
-        timeout_s: float | None, work: Work = "decode",
+        timeout_s: float | None, work: Work = "decode", stream: bool = True,
     ) -> Answer: ...  # fmt: skip
 
     @abstractmethod

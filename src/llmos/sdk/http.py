@@ -55,17 +55,19 @@ class HTTPTransport(Transport):
         return Opened(card=_card(found["card"]), requested=name, notice=notice)
 
     # -- writing -----------------------------------------------------------------------------------------------------
-    def complete(self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None, work: Work = "decode") -> Answer:
+    def complete(
+        self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None, work: Work = "decode", stream: bool = True
+    ) -> Answer:
         """`work` is not sent: the server sees the requests of all its clients and decides itself."""
-        return self._session(model).complete(prompt, sampling, deadline_s=timeout_s)
+        return self._session(model).complete(prompt, sampling, deadline_s=timeout_s, stream=stream)
 
     def chat(
         self, model: str, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[Tool], tool_choice: str,
-        timeout_s: float | None, work: Work = "decode",
+        timeout_s: float | None, work: Work = "decode", stream: bool = True,
     ) -> Answer:  # fmt: skip
         """`work` is not sent, as in `complete`."""
         session = self._session(model)
-        return session.chat(messages, sampling, tools=tools, tool_choice=tool_choice, deadline_s=timeout_s)
+        return session.chat(messages, sampling, tools=tools, tool_choice=tool_choice, deadline_s=timeout_s, stream=stream)
 
     def _session(self, model: str) -> Session:
         if model not in self._engines:

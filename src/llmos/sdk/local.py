@@ -46,15 +46,19 @@ class LocalTransport(Transport):
             self._notify(session.notice)
         return Opened(card=session.card, requested=name, notice=session.notice)
 
-    def complete(self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None, work: Work = "decode") -> Answer:
-        return self._session(model).complete(prompt, sampling, deadline_s=timeout_s, work=work)
+    def complete(
+        self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None, work: Work = "decode", stream: bool = True
+    ) -> Answer:
+        return self._session(model).complete(prompt, sampling, deadline_s=timeout_s, work=work, stream=stream)
 
     def chat(
         self, model: str, messages: Sequence[Message], sampling: Sampling, *, tools: Sequence[Tool], tool_choice: str,
-        timeout_s: float | None, work: Work = "decode",
+        timeout_s: float | None, work: Work = "decode", stream: bool = True,
     ) -> Answer:  # fmt: skip
         session = self._session(model)
-        return session.chat(messages, sampling, tools=tools, tool_choice=tool_choice, deadline_s=timeout_s, work=work)
+        return session.chat(
+            messages, sampling, tools=tools, tool_choice=tool_choice, deadline_s=timeout_s, work=work, stream=stream
+        )
 
     def predict(
         self, model: str, texts: Sequence[str], labels: Labels, *, multi_label: bool, threshold: float, template: str | None

@@ -52,7 +52,7 @@ class Model:
         work: Work = "batch" if not isinstance(prompt, str) and len(prompt) > 1 else "decode"
 
         def start(text: str) -> Answer:
-            return self._transport.complete(self.name, text, sampling, timeout_s=timeout_s, work=work)
+            return self._transport.complete(self.name, text, sampling, timeout_s=timeout_s, work=work, stream=False)
 
         if isinstance(prompt, str):
             return collect(start(prompt), self.card.name)
@@ -66,7 +66,13 @@ class Model:
         """Answers a chat. A string is one user message; dicts need `role` and `content`. `.tool_calls` of the answer holds
         calls the model wants made."""
         answer = self._transport.chat(
-            self.name, as_messages(messages), sampling_from(options), tools=tools, tool_choice=tool_choice, timeout_s=timeout_s
+            self.name,
+            as_messages(messages),
+            sampling_from(options),
+            tools=tools,
+            tool_choice=tool_choice,
+            timeout_s=timeout_s,
+            stream=False,
         )
         return collect(answer, self.card.name)
 

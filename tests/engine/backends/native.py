@@ -20,6 +20,7 @@ PROMPT = (504, 905, 314)  # "The world is"
 GREEDY = (253, 1784, 14886, 282, 10851, 1734, 28, 837)  # " a complex tapestry of interconnected systems, where"
 NEXT = {253: -1.9413, 15556: -3.0551, 1135: -3.1391}  # log-probabilities after PROMPT
 TOLERANCE = 0.15  # nats: 8-bit activations and bf16
+TIE = 0.5  # nats: tokens so close may change places on another processor
 _IDS = count()
 
 

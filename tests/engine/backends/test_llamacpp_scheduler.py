@@ -139,7 +139,7 @@ def test_penalties_and_bias() -> None:
     sampler.accept(0)
     assert sampler.next(LOGITS) == 1
     assert Sampler(Sampling(temperature=0.0, repetition_penalty=3.0), prompt=(0,)).next(LOGITS) == 1
-    assert Sampler(Sampling(temperature=0.0), prompt=(), forbidden=[0, 1]).next(LOGITS) == 2
+    assert Sampler(Sampling(temperature=0.0, logit_bias={0: -100.0, 1: -100.0}), prompt=()).next(LOGITS) == 2
 
 
 def test_logprobs_are_of_the_model_and_sorted() -> None:

@@ -190,7 +190,17 @@ async def messages(body: MessagesBody, request: Request) -> Response:
     choice = body.tool_choice.word() if body.tool_choice else "auto"
     group = await submit(
         request,
-        lambda: [session.chat(records, sampling, tools=tools, tool_choice=choice, deadline_s=deadline_s, extra=extra)],
+        lambda: [
+            session.chat(
+                records,
+                sampling,
+                tools=tools,
+                tool_choice=choice,
+                deadline_s=deadline_s,
+                extra=extra,
+                stream=body.stream,
+            )
+        ],
     )
     answer = Answer(body, session, group, request)
     if body.stream:

@@ -129,6 +129,7 @@ async def chat_completions(body: ChatBody, request: Request) -> Response:
                 tool_choice=choice_of(body.tool_choice) if body.tool_choice else "auto",
                 deadline_s=state_of(request).settings.request_deadline_s,
                 extra=reasoning(session, body.reasoning_effort) or None,
+                stream=body.stream,
             )
         ],
     )

@@ -16,7 +16,8 @@ from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 from llmos.engine.base import ScoreItem
-from llmos.engine.generation import Completion, Delta
+from llmos.engine.choice import Work
+from llmos.engine.generation import Completion, Delta, Generation
 from llmos.engine.session import Session
 from llmos.errors import InvalidValue, LLMOSError
 from llmos.server import problems
@@ -109,11 +110,16 @@ async def completions(body: CompletionBody, request: Request) -> Response:
     deadline_s = state_of(request).settings.request_deadline_s
     group = Group([])
     if body.max_tokens > 0:
-        group = await submit(request, lambda: [session.complete(prompt, sampling, deadline_s=deadline_s) for prompt in prompts])
+        work: Work = "batch" if len(prompts) * sampling.n > 1 else "mixed"
+
+        def start(prompt: str | TokenIds) -> Generation:
+            return session.complete(prompt, sampling, deadline_s=deadline_s, work=work, stream=body.stream)
+
+        group = await submit(request, lambda: [start(prompt) for prompt in prompts])
     echoes = [Echo() for _ in prompts]
     if body.echo:
-        work = blocking(lambda: _echoes(session, prompts, body.logprobs))
-        echoes = await watched(request.receive, group.cancel, work)
+        scored = blocking(lambda: _echoes(session, prompts, body.logprobs))
+        echoes = await watched(request.receive, group.cancel, scored)
     answer = Answer(body, session, group, echoes, request)
     if body.stream:
         deltas = await started(request, group)

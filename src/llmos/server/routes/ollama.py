@@ -181,9 +181,10 @@ async def generate(body: GenerateBody, request: Request) -> Response:
         if body.raw or session.template is None:
             if body.system:
                 raise InvalidValue("system needs a chat template: not with raw, nor for this model.", param="system")
-            return session.complete(body.prompt, sampling, deadline_s=deadline_s)
+            return session.complete(body.prompt, sampling, deadline_s=deadline_s, stream=body.stream)
         system = [Message(role="system", content=body.system)] if body.system else []
-        return session.chat([*system, Message(role="user", content=body.prompt)], sampling, deadline_s=deadline_s)
+        messages = [*system, Message(role="user", content=body.prompt)]
+        return session.chat(messages, sampling, deadline_s=deadline_s, stream=body.stream)
 
     return await _answer(body, request, start if body.prompt else None, lambda delta: {"response": delta.text})
 
@@ -197,7 +198,7 @@ async def chat(body: OllamaChatBody, request: Request) -> Response:
     ]
 
     def start(session: Session, sampling: Sampling, deadline_s: float) -> Generation:
-        return session.chat(messages, sampling, tools=tools, deadline_s=deadline_s)
+        return session.chat(messages, sampling, tools=tools, deadline_s=deadline_s, stream=body.stream)
 
     return await _answer(body, request, start if messages else None, _chat_part)
 

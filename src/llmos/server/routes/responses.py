@@ -207,7 +207,17 @@ async def responses(body: ResponseBody, request: Request) -> Response:
     deadline_s = state_of(request).settings.request_deadline_s
     group = await submit(
         request,
-        lambda: [session.chat(records, sampling, tools=tools, tool_choice=choice, deadline_s=deadline_s, extra=extra)],
+        lambda: [
+            session.chat(
+                records,
+                sampling,
+                tools=tools,
+                tool_choice=choice,
+                deadline_s=deadline_s,
+                extra=extra,
+                stream=body.stream,
+            )
+        ],
     )
     writer = ResponseWriter(
         asked=body.model_dump(mode="json", by_alias=True, exclude_unset=True),

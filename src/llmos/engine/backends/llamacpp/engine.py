@@ -69,7 +69,6 @@ class LlamaCppEngine(Engine):
         self.context_length = context_length
         self.memory_bytes, self.load_s = 0, 0.0
         self._context = context
-        self._ends: list[int] | None = None
         self._slots = Slots(max_batch, context.options.num_cells)
         options = context.options
         self._scorer = Scorer(
@@ -192,13 +191,7 @@ class LlamaCppEngine(Engine):
         grammar = None
         if sampling.constraint:
             grammar = LlamaGrammar(sampling.constraint, vocab=self._context.vocab, vocab_size=self._context.vocab_size)
-        forbidden = self._end_tokens() if sampling.ignore_eos else ()
-        return Sampler(sampling, prompt=request.prompt, index=index, grammar=grammar, forbidden=forbidden)
-
-    def _end_tokens(self) -> list[int]:
-        if self._ends is None:
-            self._ends = [token for token in range(self._context.vocab_size) if self._context.is_end(token)]
-        return self._ends
+        return Sampler(sampling, prompt=request.prompt, index=index, grammar=grammar)
 
     def _drop_cancelled(self) -> None:
         for answer in [*self._answers.values(), *self._waiting]:
@@ -267,10 +260,11 @@ class LlamaCppEngine(Engine):
             self._end(answer, "length", cached=cached)
             return
         token = answer.sampler.next(logits)
-        if self._context.is_end(token):
+        sampling = answer.handle.request.sampling
+        if self._context.is_end(token) and not (sampling.ignore_eos and sampling.constraint is None):
             self._end(answer, "stop", cached=cached)
             return
-        top = answer.handle.request.sampling.logprobs
+        top = sampling.logprobs
         logprobs = () if top is None else (token_logprob(logits, token, top),)
         answer.sampler.accept(token)
         row.tokens.append(token)

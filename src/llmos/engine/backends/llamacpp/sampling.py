@@ -7,7 +7,6 @@ what was generated (presence, frequency: OpenAI API) and prompt plus generated (
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from llmos.types import Sampling, TokenIds
@@ -32,7 +31,7 @@ class Grammar(Protocol):
 
 
 class Sampler:
-    """Draws the tokens of one answer. `forbidden`: tokens that never come (the ends of an answer, with ignore_eos)."""
+    """Draws the tokens of one answer."""
 
     def __init__(
         self,
@@ -41,13 +40,12 @@ class Sampler:
         prompt: TokenIds,
         index: int = 0,
         grammar: Grammar | None = None,
-        forbidden: Sequence[int] = (),
     ) -> None:
         import numpy as np
 
         self._sampling = sampling
         self._grammar = grammar
-        self._bias = dict(sampling.logit_bias) | dict.fromkeys(forbidden, -np.inf)
+        self._bias = sampling.logit_bias
         self._seen = set(prompt)
         self._counts: Counter[int] = Counter()
         self._random = np.random.default_rng(None if sampling.seed is None else sampling.seed + index)

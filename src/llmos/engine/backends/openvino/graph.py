@@ -111,22 +111,13 @@ class Network:
 
     def _weights(self, matrix: Matrix) -> Any:
         """Constants and the arithmetic that turns them into float32 [N, K]; OpenVINO keeps them compressed and fuses it."""
-        import openvino as ov
         from openvino import opset13 as op
 
-        if matrix.bits == 16:
+        if matrix.scale is None:
             return op.convert(op.constant(matrix.values), "f32")
-        rows, groups = matrix.values.shape[:2]
-        if matrix.bits == 4:
-            tensor = ov.Tensor(matrix.values, ov.Shape([rows, groups, 32]), ov.Type.u4)
-            integers = ov.op.Constant(tensor, shared_memory=False)
-        else:
-            integers = op.constant(matrix.values)
-        floats = op.convert(integers, "f16")
-        if matrix.zero is not None:
-            floats = op.subtract(floats, op.constant(matrix.zero))
-        scaled = op.multiply(floats, op.constant(matrix.scale))
-        return op.convert(op.reshape(scaled, _ints(rows, groups * 32), False), "f32")
+        rows, groups, size = matrix.values.shape
+        scaled = op.multiply(op.convert(op.constant(matrix.values), "f16"), op.constant(matrix.scale))
+        return op.convert(op.reshape(scaled, _ints(rows, groups * size), False), "f32")
 
     def _linear(self, hidden: Any, layer: int, part: str, name: str, *, heads: int = 0) -> Any:
         """hidden @ W^T (+ bias). part: the tensor in the file; name: PEFT's. heads: undo the row order that llama.cpp gives to

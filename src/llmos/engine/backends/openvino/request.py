@@ -19,10 +19,9 @@ def generation_config(request: Request, index: int, ends: tuple[int, ...]) -> An
     config = genai.GenerationConfig()
     config.max_new_tokens = sampling.max_tokens
     config.apply_chat_template = False
-    if ends:
+    config.ignore_eos = sampling.ignore_eos
+    if ends and not sampling.ignore_eos:
         config.eos_token_id, config.stop_token_ids = ends[0], set(ends)
-    if sampling.ignore_eos:
-        config.min_new_tokens = sampling.max_tokens  # forbids the ends, so that they never appear in the answer either
     config.do_sample = sampling.temperature > 0
     if config.do_sample:
         config.temperature, config.top_p, config.min_p = sampling.temperature, sampling.top_p, sampling.min_p

@@ -74,7 +74,7 @@ class Row:
         logits_V = logits_V.float()
         allowed = self._allowed(len(logits_V))
         token = self._choose(logits_V, allowed) if allowed is None or allowed.any() else None
-        if token is None or token in self.eos:
+        if token is None or (token in self.eos and not (self.sampling.ignore_eos and self.matcher is None)):
             self.job.finish(self.index, Chunk(index=self.index, finish_reason="stop"))
             return False
         self.output.append(token)
@@ -96,8 +96,8 @@ class Row:
         return "length" if len(self.output) >= self.job.max_tokens else None
 
     def _allowed(self, num_logits: int) -> Tensor | None:
-        """bool [V] or None for all: what the constraint leaves, without `banned`, and without the end when it is to be ignored."""
-        never = [*self.banned, *(self.eos if self.sampling.ignore_eos else ())]
+        """bool [V] or None for all: what the constraint leaves, without `banned`."""
+        never = list(self.banned)
         if self.matcher is None and not never:
             return None
         allowed = self.matcher.allowed() if self.matcher else torch.ones(num_logits, dtype=torch.bool)
