@@ -5,7 +5,7 @@
                 tokens written per second of the whole call
 
 Prompts are random token ids from a fixed seed, a fresh set each repeat, so that no prefix cache helps anybody; ids are the same for every
-engine. The figure is the median of the repeats after one warm-up. Peak memory is the process's (and its children's) largest resident set.
+engine. The figure is the median of the repeats after a warm-up of each kind of work. Peak memory is the process's (and its children's) largest resident set.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def run(load: Callable[[Path], Generate]) -> None:
     load_s = time.monotonic() - started
     found: dict[str, float] = {"load_s": round(load_s, 2)}
     draw = random.Random(20261122)
-    generate(_prompts(draw, 1, PROMPT), 8)
+    for count, length, tokens in ((1, PREFILL, 1), (1, PROMPT, 8), (2, PROMPT, 8)):
+        generate(_prompts(draw, count, length), tokens)
     found["prefill"] = _median(lambda: _prefill(generate, draw), options.repeats)
     for size in BATCHES:
         found[f"decode_x{size}"] = _median(partial(_decode, generate, draw, size, options.decode_tokens), options.repeats)

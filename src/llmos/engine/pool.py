@@ -117,15 +117,16 @@ class Pool:
         progress: Callable[[Progress], None] | None = None,
         keep_alive_s: float | None = None,
         load: bool = True,
+        pull: bool = True,
     ) -> Session:
-        """A model ready to use; pulled when it is missing. engine: "openvino" or "openvino/f32-group32" to overrule the choice.
+        """A model ready to use; pulled when it is missing and `pull`. engine: "openvino" or "openvino/f32-group32" to overrule the choice.
         keep_alive_s: how long an idle engine stays loaded, -1 for as long as there is room; default: LLMOS_KEEP_ALIVE in
         a server, -1 inline. load=False: no engine is loaded until the first request (enough for tokenising).
 
         Raises NotFound, Unreachable and the like from the library; OverCapacity when it cannot fit; UnsupportedFeature when no
         installed engine runs it; EngineError when every one that should fails to load.
         """
-        requested = self.library.ensure(name, progress=progress)
+        requested = self.library.ensure(name, progress=progress) if pull else self.library.resolve(name)
         adapter, base = None, requested
         if requested.card.format == "peft":
             base = self._base_of(requested.card)

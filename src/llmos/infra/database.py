@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import QueuePool
 
 from llmos.errors import Conflict, InvalidValue, LLMOSError, MissingExtra, OverCapacity, StorageError
 from llmos.infra.files import make_dir
@@ -135,7 +135,7 @@ def _engine(url: str) -> Engine:
     except sa.exc.ArgumentError:
         raise InvalidValue("LLMOS_DATABASE_URL is not a database URL.", param="LLMOS_DATABASE_URL", hint=_URL_HINT) from None
     if parsed.drivername == "sqlite":
-        engine = sa.create_engine(parsed, poolclass=NullPool)
+        engine = sa.create_engine(parsed, poolclass=QueuePool, max_overflow=-1)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine

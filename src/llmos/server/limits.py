@@ -15,12 +15,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from llmos.engine.loading import MAX_BATCH
 from llmos.errors import OverCapacity, RateLimited
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Figures of docs/promises.md. Bytes and seconds as named; body_bytes for one request, total_body_bytes for all at once."""
+    """Figures of docs/promises.md. slots: what an engine runs at once. Bytes and seconds as named; body_bytes for one request, total_body_bytes for all at once."""
 
     body_bytes: int = 8 * 2**20
     total_body_bytes: int = 256 * 2**20
@@ -31,7 +32,7 @@ class Limits:
     connections: int = 512
     max_requests: int = 256
     unread_s: float = 30.0
-    slots: int = 16
+    slots: int = MAX_BATCH
     slot_tokens: int = 2**18
     queue: int = 64
     key_queue: int = 16

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from llmos.engine.generation import Completion, Delta, Generation
-from llmos.errors import Cancelled, InvalidValue, LLMOSError
+from llmos.errors import Cancelled, CorruptFile, InvalidValue, LLMOSError, NotFound
 from llmos.library.names import parse
 from llmos.types import Usage
 
@@ -52,11 +52,10 @@ async def session_for(
 
     def find() -> Session:
         try:
-            state.library.resolve(name)
-        except LLMOSError as error:
+            return state.pool.session(name, engine=engine, keep_alive_s=keep_alive_s, load=load, pull=False)
+        except (NotFound, CorruptFile) as error:
             error.param = error.param or "model"
             raise
-        return state.pool.session(name, engine=engine, keep_alive_s=keep_alive_s, load=load)
 
     return await watched(request.receive, lambda: None, asyncio.to_thread(find))
 
