@@ -4,8 +4,9 @@
     decode xN   N different prompts of PROMPT tokens at once, `decode_tokens` written each, end-of-sequence ignored, greedy:
                 tokens written per second of the whole call
 
-Prompts are random token ids from a fixed seed, a fresh set each repeat, so that no prefix cache helps anybody; ids are the same for every
-engine. The figure is the median of the repeats after a warm-up of each kind of work. Peak memory is the process's (and its children's) largest resident set.
+Prompts are random token ids from a fixed seed, a fresh set each repeat, so that no prefix cache helps anybody; ids are the same
+for every engine. The figure is the median of the repeats after a warm-up of each kind of work. Peak memory is the largest resident
+set of the process and its children.
 """
 
 from __future__ import annotations

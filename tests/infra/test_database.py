@@ -88,6 +88,21 @@ def test_an_error_rolls_back(database: Database) -> None:
     assert keys(database) == []
 
 
+def test_the_version_changes_with_every_commit_of_anybody(database: Database) -> None:
+    database.migrate()
+    before = database.version()
+    if database.engine.dialect.name != "sqlite":
+        assert before is None
+        return
+    put(database, "a")
+    after_own = database.version()
+    other = Database(str(database.engine.url))
+    put(other, "b")
+    other.close()
+    keys(database)  # reading changes nothing
+    assert len({before, after_own, database.version(), database.version()}) == 3
+
+
 def test_primary_keys_hold(database: Database) -> None:
     put(database, "one")
     with pytest.raises(sa.exc.IntegrityError):

@@ -7,6 +7,8 @@ a kill leaves the old schema or the new one.
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
+        self._watcher: sqlite3.Connection | None = None
+        self._watching = threading.Lock()
 
     @contextmanager
     def begin(self, *, read_only: bool = False) -> Iterator[Connection]:
@@ -55,6 +59,19 @@ class Database:
                 raise
             raise told from problem
 
+    def version(self) -> int | None:
+        """A number that is another one after anything was committed, by whatever process; None where it cannot be had for less
+        than a query (PostgreSQL). What was read under a version is true as long as it stays (SQLite: PRAGMA data_version)."""
+        if self.engine.dialect.name != "sqlite" or not self.engine.url.database:
+            return None
+        with self._watching:
+            try:
+                if self._watcher is None:
+                    self._watcher = sqlite3.connect(self.engine.url.database, check_same_thread=False)  # it never writes itself
+                return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+            except sqlite3.Error:
+                return None  # the query that follows says what is wrong
+
     def migrate(self) -> None:
         """Brings the schema to this program's revision. Raises Conflict when the database is newer than the program."""
         with self.begin(read_only=True) as connection:
@@ -66,6 +83,10 @@ class Database:
             self._upgrade(connection)
 
     def close(self) -> None:
+        with self._watching:
+            if self._watcher is not None:
+                self._watcher.close()
+                self._watcher = None
         self.engine.dispose()
 
     def _upgrade(self, connection: Connection) -> None:

@@ -21,7 +21,8 @@ from llmos.errors import OverCapacity, RateLimited
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Figures of docs/promises.md. slots: what an engine runs at once. Bytes and seconds as named; body_bytes for one request, total_body_bytes for all at once."""
+    """Figures of docs/promises.md. slots: what an engine runs at once. Bytes and seconds as named; body_bytes for one request,
+    total_body_bytes for all at once."""
 
     body_bytes: int = 8 * 2**20
     total_body_bytes: int = 256 * 2**20
