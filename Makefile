@@ -72,12 +72,13 @@ docs: $(DEV_STAMP) ## Build the documentation site into site/ (broken links fail
 docs-serve: $(DEV_STAMP) ## Documentation with live reload on http://127.0.0.1:8001
 	$(BIN)/zensical serve -a 127.0.0.1:8001
 
-fuzz: $(DEV_STAMP) ## Fuzz every parser of model files for SECONDS (default 60) each
+fuzz: $(DEV_STAMP) ## Fuzz every parser of model files for SECONDS_EACH seconds (default 60) each
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_EACH),60)
 
-bench: $(DEV_STAMP) ## Measure: inference, predict, translate; results go to benchmarks/results/ (wants a quiet machine)
+bench: $(DEV_STAMP) ## Measure: start, inference, fidelity, predict, translate; results go to benchmarks/results/ (wants a quiet machine)
 	$(BIN)/python -m benchmarks.bench_start
 	$(BIN)/python -m benchmarks.bench_inference
+	$(BIN)/python -m benchmarks.bench_fidelity
 	$(BIN)/python -m benchmarks.bench_predict
 	$(BIN)/python -m benchmarks.bench_translate
 

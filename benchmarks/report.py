@@ -46,12 +46,16 @@ def load() -> float:
     return round(os.getloadavg()[0], 2)
 
 
-def wait_until_quiet(limit: float = 0.6, timeout_s: float = 180.0) -> float:
-    """Waits for the load to fall below `limit`, at most timeout_s, and returns it as it then is."""
+def wait_until_quiet(busy: float = 0.1, timeout_s: float = 180.0) -> float:
+    """Waits until less than this share of the processor was at work for 2 s, at most timeout_s; returns the share as it then is.
+
+    The load average would not do: it remembers the benchmark before for a minute."""
+    import psutil
+
     end = time.monotonic() + timeout_s
-    while load() > limit and time.monotonic() < end:
-        time.sleep(5)
-    return load()
+    while (share := float(psutil.cpu_percent(interval=2.0)) / 100) > busy and time.monotonic() < end:
+        pass
+    return round(share, 2)
 
 
 def median_of(measure: Callable[[], float], repeats: int = 3) -> float:

@@ -1,6 +1,6 @@
-"""Writes the generated pages: docs/cli.md from the commands, docs/errors.md from the error tree.
+"""Writes the generated pages: docs/cli.md from the commands, docs/errors.md from the error tree, docs/settings.md from Settings.
 
-In: the installed package. Out: two files, or with --check an exit of 1 when they differ from what is committed.
+In: the installed package. Out: three files, or with --check an exit of 1 when they differ from what is committed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 import typer
+from pydantic import AliasChoices
+from pydantic_core import PydanticUndefined
 from typer.core import TyperGroup
 
 from llmos import errors
 from llmos.cli.main import app
+from llmos.settings import Settings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -44,7 +47,35 @@ def errors_page() -> str:
     return "".join(lines)
 
 
-PAGES = {"cli.md": cli_page, "errors.md": errors_page}
+def settings_page() -> str:
+    lines = [
+        "# Settings\n\n",
+        "Everything that the environment decides, read once when a process starts. An empty value counts as not set; a wrong one\n",
+        "is an error that names the variable. Options of a command and arguments in Python come before it.\n\n",
+        "| variable | default | meaning |\n|---|---|---|\n",
+    ]
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        assert isinstance(alias, AliasChoices) and field.description, name
+        variables = " or ".join(f"`{choice}`" for choice in alias.choices)
+        lines.append(f"| {variables} | {_default(name, field.default)} | {field.description} |\n")
+    lines += [
+        "\nThe network is reached through `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`. Certificates are checked against\n",
+        "those of the system, or `SSL_CERT_FILE` and `SSL_CERT_DIR`. The default of `LLMOS_HOME` follows `XDG_DATA_HOME`.\n",
+    ]
+    return "".join(lines)
+
+
+def _default(name: str, value: object) -> str:
+    """As it is written in the environment; fields that end in _s are seconds."""
+    if value is None or value == () or value is PydanticUndefined:
+        return "not set"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value:g}` (seconds)" if isinstance(value, float) and name.endswith("_s") else f"`{value}`"
+
+
+PAGES = {"cli.md": cli_page, "errors.md": errors_page, "settings.md": settings_page}
 
 
 def main() -> None:

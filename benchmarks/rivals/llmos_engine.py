@@ -11,7 +11,8 @@ from llmos.engine.choice import Work
 from llmos.types import Sampling
 
 
-def load(model: Path) -> Generate:
+def load(model: Path, *, one_engine: bool = False) -> Generate:
+    """one_engine: all work on the one for batches, as the server does; otherwise each kind on its own best."""
     from llmos.sdk.local import LocalTransport
 
     settings = Settings.from_env()
@@ -21,7 +22,7 @@ def load(model: Path) -> Generate:
 
     def generate(prompts: list[list[int]], tokens: int) -> list[int]:
         sampling = Sampling(max_tokens=tokens, temperature=0.0, ignore_eos=True)
-        work: Work = "batch" if len(prompts) > 1 else "prefill" if tokens == 1 else "decode"
+        work: Work = "batch" if one_engine or len(prompts) > 1 else "prefill" if tokens == 1 else "decode"
         running = [session.complete(tuple(ids), sampling, work=work, stream=False) for ids in prompts]
         with ThreadPoolExecutor(len(running)) as threads:
             return list(threads.map(lambda one: len(one.result()[0].token_ids), running))

@@ -7,7 +7,7 @@
     │   └── UnsupportedFeature      no installed engine can do this for this model
     ├── NotFound                    model, alias, file or adapter is unknown (404)
     ├── Conflict                    the state does not allow it (409)
-    ├── PermissionDenied            key missing, wrong or out of scope (401 or 403)
+    ├── PermissionDenied            key missing or wrong; a hub that gives no access (401)
     ├── LicenceNotAccepted          the model's licence must be accepted first (403)
     ├── SourceError                 a hub, index or remote endpoint failed (502)
     │   ├── SourceStatus            it answered with an error; `status` is the HTTP status
@@ -30,9 +30,11 @@
 The CLI prints `message` and `hint`, never a traceback. The server turns each into the OpenAI error shape with
 `http_status`, `code` and `param`. Users catch `LLMOSError`:
 
+    from llmos import LLMOS, errors
+
     try:
-        model = llmos.load_model("bert-base-uncased")
-    except llmos.errors.Unreachable as error:
+        model = LLMOS().load_model("bert-base-uncased")
+    except errors.Unreachable as error:
         print(error.hint)
 """
 

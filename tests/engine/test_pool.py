@@ -225,6 +225,7 @@ def test_an_adapter_goes_with_every_request_of_its_base(make: Make) -> None:
     pool = make([base, fake_card("lora", base=base.version, format="peft")])
     session = pool.session("lora")
     assert (session.card.name, session.base.name, session.family) == ("lora", "base", Family.CAUSAL)
+    assert session.chats  # as its base does
     with session._engines.lease(frozenset(), "mixed") as engine:
         session.complete("Hi", Sampling()).result()
         assert engine.adapters == ["lora"]  # type: ignore[attr-defined]  # of the double

@@ -131,8 +131,3 @@ def test_long_text_says_that_it_was_cut(sink: io.StringIO) -> None:
 def test_hostile_text_is_read_in_one_pass(piece: str) -> None:
     """A pattern that looks ahead from every character would need hours here; the suite's time-out would end it."""
     assert redact(piece * 300_000)
-
-
-def test_contents_only_when_switched_on(settings: Settings) -> None:
-    assert logs.contents(settings, "my diary") == "(8 characters, not logged)"
-    assert logs.contents(Settings.from_env({"LLMOS_LOG_CONTENTS": "1"}), "my diary") == "my diary"

@@ -232,3 +232,13 @@ def test_requests_are_logged_with_the_user_as_a_digest(served: Live, caplog: pyt
     assert (facts["path"], facts["status"], len(facts["user"])) == ("/v1/completions", 200, 16)
     assert "alice" not in str(facts)
     assert "secret" not in str(facts)
+
+
+def test_contents_are_logged_when_switched_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="llmos.server")
+    settings = Settings.from_env({"LLMOS_HOME": str(tmp_path), "LLMOS_LOG_CONTENTS": "1"})
+    with live(settings, fake_pool(settings, tmp_path)) as running:
+        answer = running.client.post("/v1/completions", json={"model": "fake", "prompt": "my diary", "max_tokens": 3})
+    [record] = [record for record in caplog.records if getattr(record, "path", "") == "/v1/completions"]
+    assert "my diary" in vars(record)["asked"]
+    assert vars(record)["answered"] == answer.text

@@ -45,7 +45,7 @@ def count_tokens(session: Session, text: str) -> int:
 
 def start(session: Session, prompt: str, sampling: Sampling) -> Generation:
     """Asks an instruct or remote model in a chat, any other by its bare prompt."""
-    if session.template is None and session.family is not Family.REMOTE:
+    if not session.chats:
         return session.complete(prompt, sampling, stream=False)
     return session.chat([Message(role="user", content=prompt)], sampling, extra={"enable_thinking": False}, stream=False)
 

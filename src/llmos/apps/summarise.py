@@ -70,7 +70,7 @@ def _summary(session: Session, text: str, sampling: Sampling) -> str:
 def _prompt(session: Session, sampling: Sampling) -> str:
     if session.family is Family.SEQ2SEQ:  # T5 was trained with a prefix; BART and Pegasus do nothing but summarise
         return "summarize: {text}" if "t5" in session.base.architecture.casefold() else "{text}"
-    if session.template is None and session.family is not Family.REMOTE:
+    if not session.chats:
         return _BASE
     assert sampling.max_tokens is not None
     return _CHAT.replace("{words}", str(max(10, sampling.max_tokens * 3 // 5)))  # a word of English has 1.3 tokens

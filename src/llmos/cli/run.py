@@ -61,8 +61,7 @@ def run(
 
 
 def _start(model: Model, question: str, system: str | None, raw: bool, options: Options) -> TextStream:
-    as_chat = not raw and (model.card.chat_template_sha256 is not None or model.card.family == "remote")
-    if not as_chat:
+    if raw or not model.chats:
         if system:
             raise InvalidValue("--system needs a model with a chat template, and not --raw.", param="system")
         return model.stream(question, **options)

@@ -86,6 +86,11 @@ class Session:
     def family(self) -> Family:
         return self.base.family
 
+    @property
+    def chats(self) -> bool:
+        """Whether it takes messages: its model has a chat template, or is remote, where that is not known."""
+        return self.template is not None or self.family is Family.REMOTE
+
     def __repr__(self) -> str:
         return f"<Session {self.card.ref} ({self.family.value}, {self.context_length} tokens)>"
 

@@ -4,7 +4,7 @@
     log.info("model pulled", extra={"model": name, "size_bytes": size})
 
 JSON is written in ASCII: line ends, terminal escapes and text-direction marks of a hostile name arrive as \\u escapes.
-Prompts and answers are logged only through `contents`, and only when LLMOS_LOG_CONTENTS is on.
+Prompts and answers are logged only when LLMOS_LOG_CONTENTS is on (server/gate.py).
 """
 
 from __future__ import annotations
@@ -80,8 +80,3 @@ def shutdown() -> None:
 def get_logger(name: str) -> logging.Logger:
     """The logger of a part: get_logger("engine") is `llmos.engine`."""
     return logging.getLogger(name if name == ROOT or name.startswith(f"{ROOT}.") else f"{ROOT}.{name}")
-
-
-def contents(settings: Settings, text: str) -> str:
-    """A prompt or answer as it may be logged: itself when the settings say so, else only its length."""
-    return text if settings.log_contents else f"({len(text):,} characters, not logged)"

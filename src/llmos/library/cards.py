@@ -14,7 +14,7 @@ from llmos.library.catalogue import CatalogueEntry
 from llmos.library.inspect import Inspection
 from llmos.types import Family, Task
 
-REMOTE_TASKS = (Task.GENERATE, Task.CHAT, Task.PREDICT, Task.TRANSLATE, Task.SUMMARIZE, Task.EMBED)
+REMOTE_TASKS = (Task.GENERATE, Task.CHAT, Task.TRANSLATE, Task.SUMMARIZE, Task.EMBED)
 
 
 def version_of(files: Iterable[ModelFile]) -> str:

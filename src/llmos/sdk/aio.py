@@ -31,7 +31,7 @@ class AsyncModel:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self.card, self.name, self.notice = model.card, model.name, model.notice
+        self.card, self.name, self.notice, self.chats = model.card, model.name, model.notice, model.chats
 
     @overload
     async def generate_text(self, prompt: str, *, timeout_s: float | None = None, **options: Unpack[Options]) -> Text: ...

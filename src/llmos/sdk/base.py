@@ -30,11 +30,13 @@ LongInput = Literal["error", "mean"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A model that is ready. `notice` says what the name stands for when that is not itself."""
+    """A model that is ready. `notice` says what the name stands for when that is not itself; chats: whether it takes messages
+    (of an adapter: whether its base model does)."""
 
     card: ModelCard
     requested: str
     notice: str
+    chats: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ class HTTPTransport(Transport):
         if notice and notice not in self._told:
             self._told.add(notice)
             self._notify(notice)
-        return Opened(card=_card(found["card"]), requested=name, notice=notice)
+        return Opened(card=_card(found["card"]), requested=name, notice=notice, chats=found["chats"])
 
     # -- writing -----------------------------------------------------------------------------------------------------
     def complete(

@@ -44,7 +44,7 @@ class LocalTransport(Transport):
         if session.notice and session.notice not in self._told:
             self._told.add(session.notice)
             self._notify(session.notice)
-        return Opened(card=session.card, requested=name, notice=session.notice)
+        return Opened(card=session.card, requested=name, notice=session.notice, chats=session.chats)
 
     def complete(
         self, model: str, prompt: str, sampling: Sampling, *, timeout_s: float | None, work: Work = "decode", stream: bool = True

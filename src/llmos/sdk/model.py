@@ -32,6 +32,7 @@ class Model:
         self.card: ModelCard = opened.card
         self.name = opened.requested
         self.notice = opened.notice
+        self.chats = opened.chats
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {self.card.ref}, {self.card.family})"
@@ -109,8 +110,9 @@ class Model:
         self, text: str | Texts, labels: Labels, *, multi_label: bool = False, threshold: float = 0.5,
         template: str | None = None,
     ) -> Prediction | list[Prediction]:  # fmt: skip
-        """Which of the labels fits the text, with a probability for each. Works on every family of models; the result's
-        `strategy` and `why` say how. labels: names, or {name: description}. template: the sentence or instruction used."""
+        """Which of the labels fits the text, with a probability for each. Works on every family that runs here (not on remote
+        models); the result's `strategy` and `why` say how. labels: names, or {name: description}. template: the sentence or
+        instruction used."""
         found = self._transport.predict(
             self.name, _listed(text), labels, multi_label=multi_label, threshold=threshold, template=template
         )

@@ -108,7 +108,9 @@ def create_app(settings: Settings, pool: Pool, *, limits: Limits | None = None) 
         metrics.observe(scope, status, seconds)
         noted = scope["state"]
         facts = {"method": scope["method"], "path": scope["path"], "status": status, "seconds": round(seconds, 4)}
-        log.info("request", extra={**facts, "request_id": noted["request_id"], "user": noted.get("user")})
+        facts |= {"request_id": noted["request_id"], "user": noted.get("user")}
+        facts |= {name: noted[name] for name in ("asked", "answered") if name in noted}
+        log.info("request", extra=facts)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -49,11 +49,13 @@ def is_loopback(host: str) -> bool:
 
 
 class Gate:
-    """`observe(scope, status, seconds)` is told of every request once it is over (metrics, access log)."""
+    """`observe(scope, status, seconds)` is told of every request once it is over (metrics, access log); with
+    LLMOS_LOG_CONTENTS the state of the scope then holds `asked` and `answered`, the two bodies."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings, limits: Limits, observe: Observe) -> None:
         self.app = app
         self.limits = limits
+        self.log_contents = settings.log_contents
         self.observe = observe
         self.hosts = {name.lower() for name in (*_LOOPBACK, settings.host, *settings.allowed_hosts)} - {"0.0.0.0", "::"}  # noqa: S104
         self.key_digest = hashlib.sha256(settings.api_key.encode()).digest() if settings.api_key else None
@@ -68,6 +70,7 @@ class Gate:
         start, status, started = time.perf_counter(), 500, False
         request_id = _request_id(Headers(scope=scope))
         at_end: list[Callable[[], None]] = []
+        answered: list[bytes] = []
         scope.setdefault("state", {}).update(request_id=request_id, at_end=at_end)
 
         async def send_with_headers(message: Message) -> None:
@@ -78,6 +81,8 @@ class Gate:
                 headers["x-request-id"] = request_id
                 for name, value in _SECURITY.items():
                     headers.setdefault(name, value)
+            elif self.log_contents:
+                answered.append(message.get("body", b""))
             await send(message)
 
         self.active += 1
@@ -94,6 +99,8 @@ class Gate:
             self.active -= 1
             for give_back in at_end:
                 give_back()
+            if self.log_contents:
+                scope["state"]["answered"] = b"".join(answered).decode("utf-8", "replace")
             self.observe(scope, status, time.perf_counter() - start)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,6 +114,8 @@ class Gate:
                 raise OverCapacity(f"The server works on {self.limits.max_requests} requests already.", retry_after_s=1)
             body, taken = await self._body(headers, receive)
             scope["state"]["body_bytes"] = len(body)
+            if self.log_contents:
+                scope["state"]["asked"] = body.decode("utf-8", "replace")
             _check_characters(body)
             _say_json(scope, headers, body)
         except LLMOSError as refusal:

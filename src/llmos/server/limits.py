@@ -21,7 +21,7 @@ from llmos.errors import OverCapacity, RateLimited
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Figures of docs/promises.md. slots: what an engine runs at once. Bytes and seconds as named; body_bytes for one request,
+    """Figures of docs/server.md. slots: what an engine runs at once. Bytes and seconds as named; body_bytes for one request,
     total_body_bytes for all at once."""
 
     body_bytes: int = 8 * 2**20

@@ -171,6 +171,7 @@ async def load(body: LoadBody, request: Request) -> Response:
         "requested": body.name,
         "notice": session.notice,
         "context_length": session.context_length,
+        "chats": session.chats,
     }
     return JSONResponse(content, headers=told_of(session))
 

@@ -178,7 +178,7 @@ def now() -> str:
 @router.post("/generate", response_model=None, summary="Ollama: answer a prompt")
 async def generate(body: GenerateBody, request: Request) -> Response:
     def start(session: Session, sampling: Sampling, deadline_s: float) -> Generation:
-        if body.raw or session.template is None:
+        if body.raw or not session.chats:
             if body.system:
                 raise InvalidValue("system needs a chat template: not with raw, nor for this model.", param="system")
             return session.complete(body.prompt, sampling, deadline_s=deadline_s, stream=body.stream)

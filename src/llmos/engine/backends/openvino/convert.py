@@ -19,7 +19,7 @@ from llmos.errors import CorruptFile, EngineError, StorageError
 from llmos.infra.gguf import read_gguf
 from llmos.library.base import ModelCard
 
-VERSION = 2  # of the graph; raise it when graph.py or weights.py make something else
+VERSION = 3  # of the graph; raise it when graph.py or weights.py make something else
 MODEL = "openvino_model.xml"
 TOKENIZER = "openvino_tokenizer.xml"
 GENERATION = "generation_config.json"

@@ -9,6 +9,7 @@ than 8 bits at every size of batch (dev/LOG.md). F16, BF16 and F32 stay floats (
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,14 @@ class Matrix:
 
     values: NDArray[Any]
     scale: NDArray[np.float16] | None = None
+
+    @classmethod
+    def stacked(cls, matrices: Sequence[Matrix]) -> Matrix:
+        """The rows of all, one below the other; all with scales or all without."""
+        import numpy as np
+
+        scales = [matrix.scale for matrix in matrices if matrix.scale is not None]
+        return cls(np.concatenate([matrix.values for matrix in matrices]), np.concatenate(scales) if scales else None)
 
     def rows(self, order: NDArray[np.int64]) -> Matrix:
         """The same matrix with its rows in another order."""
