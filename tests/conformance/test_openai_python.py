@@ -171,9 +171,9 @@ def test_echo_agrees_with_generation(client: OpenAI) -> None:
 
 def test_token_ids_as_prompt(client: OpenAI, real: Live) -> None:
     headers = {"authorization": f"Bearer {KEY}"}
-    ids = real.client.post("/tokenize", json={"model": CHAT, "prompt": "The sky is"}, headers=headers).json()["tokens"]
+    ids = real.client.post("/tokenize", json={"model": CHAT, "prompt": COUNT}, headers=headers).json()["tokens"]
     by_ids = client.completions.create(model=CHAT, prompt=[ids, ids], temperature=0, max_tokens=6)
-    by_text = client.completions.create(model=CHAT, prompt="The sky is", temperature=0, max_tokens=6)
+    by_text = client.completions.create(model=CHAT, prompt=COUNT, temperature=0, max_tokens=6)
     assert [choice.text for choice in by_ids.choices] == [by_text.choices[0].text] * 2
 
 
