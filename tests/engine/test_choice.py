@@ -39,6 +39,11 @@ def test_the_fastest_for_the_work_comes_first(work: Work, first: str) -> None:
     assert names(work, TABLE)[0] == first
 
 
+@pytest.mark.parametrize(("decode", "first"), [(95, "llamacpp/default"), (101, "llamacpp/f32")])
+def test_another_variant_must_be_clearly_faster(decode: float, first: str) -> None:
+    assert names("decode", [*TABLE, measured("llamacpp/f32", 120, decode, 96)])[0] == first
+
+
 def test_the_unmeasured_come_after_the_measured() -> None:
     assert names("decode", TABLE)[:3] == ["llamacpp/default", "openvino/f32", "openvino/default"]
     assert set(names("decode", TABLE)[3:]) == {"llamacpp/f32", "zebra/default", "zebra/f32"}

@@ -96,7 +96,8 @@ def rank(
 ) -> list[EngineChoice]:
     """All ways to serve, best first. `wanted` ("openvino" or "openvino/f32-group32") keeps only those.
 
-    With a measurement of any candidate, those measured and in agreement come first, by speed; candidates that were not
+    With a measurement of any candidate, those measured and in agreement come first, by speed (another variant of a backend than
+    its first one only where it is clearly faster); candidates that were not
     measured follow by rule; those that disagreed or failed are left out, except when `wanted` names one.
     """
     present = [name for name in RULES[work][0] if any(candidate.backend == name for candidate in candidates)]
@@ -106,10 +107,17 @@ def rank(
     table = {f"{one.backend}/{one.variant}": one for one in measurements}
     best = max((one.speed(work) for one in table.values() if one.agrees), default=0.0)
     measured = [_by_measurement(way, table[way.name], best, work) for way in ways if way.name in table and table[way.name].agrees]
-    measured.sort(key=lambda choice: choice.speed, reverse=True)
     rest = [way for way in ways if way.name not in table]
     order = {candidate.backend: place for place, candidate in enumerate(candidates)}
     first = {candidate.backend: candidate.support.variants[0].name for candidate in candidates}
+    usual = {choice.backend: choice.speed for choice in measured if choice.variant.name == first[choice.backend]}
+
+    def counted(choice: EngineChoice) -> float:
+        """Its speed; that of the backend's first variant where it is faster by no more than two measurements may differ."""
+        base = usual.get(choice.backend, 0.0)
+        return base if base < choice.speed and choice.speed * GOOD_ENOUGH <= base else choice.speed
+
+    measured.sort(key=lambda choice: (-counted(choice), choice.variant.name != first[choice.backend]))
     rest.sort(key=lambda way: (-way.speed, order[way.backend], way.variant.name != first[way.backend]))
     return [*measured, *rest]
 
