@@ -89,7 +89,8 @@ class Sampling:
     logprobs: None for none; k >= 0 for the chosen token's log-probability and k alternatives.
     n: answers drawn independently; chunk.index tells them apart. seed makes a request repeatable on one engine;
     answer i of n uses seed + i.
-    ignore_eos: an end-of-sequence token that is drawn is a token like any other (but never part of the text).
+    ignore_eos: an end-of-sequence token that is drawn is a token like any other (but never part of the text). A
+    constraint that is complete ends the answer all the same.
     """
 
     max_tokens: int | None = None

@@ -317,6 +317,8 @@ def _name(message: Submit | Call) -> str | int:
 
 
 def _fingerprint(work: Request | Call) -> str:
-    """Equal for equal work, whoever asks: the id and the deadline do not count."""
-    plain: Any = replace(work, id="", deadline=None) if isinstance(work, Request) else msgspec.structs.replace(work, id=0)
+    """Equal for equal work, whoever asks: the id, the deadline and how the answer is handed over do not count."""
+    plain: Any = (
+        replace(work, id="", deadline=None, stream=True) if isinstance(work, Request) else msgspec.structs.replace(work, id=0)
+    )
     return hashlib.sha256(msgspec.msgpack.encode(plain, enc_hook=str)).hexdigest()

@@ -135,6 +135,8 @@ class Worker:
                     self._forward([one])
             else:
                 self._channel.send(News([Ended(news[0].id, Problem.of(problem))]))
+                if handle := self._handles.pop(news[0].id, None):
+                    handle.cancel()
 
     def _call(self, engine: Engine, call: Call) -> None:
         try:

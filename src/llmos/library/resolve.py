@@ -29,7 +29,7 @@ class Resolver:
         self.aliases = aliases
         self.store = store
         self.catalogue = catalogue
-        self._known: dict[str, tuple[int | None, tuple[ModelCard, str]]] = {}  # name -> version of the database, answer
+        self._known: dict[str, tuple[int, tuple[ModelCard, str]]] = {}  # name -> version of the database, answer
 
     def meaning(self, text: str) -> tuple[Reference, str]:
         """The reference behind a name, and the sentence to say when it stands for another model. Raises InvalidValue, Conflict."""
@@ -93,12 +93,13 @@ class Resolver:
         """The card that a name means, and the notice. Looks at no file. Raises NotFound."""
         version = self.rows.database.version()
         known = self._known.get(text)
-        if known is not None and version is not None and known[0] == version:
+        if known is not None and known[0] == version:
             return known[1]
         found = self._find(text)
-        if len(self._known) >= _MAX_KNOWN:
-            self._known.clear()
-        self._known[text] = (version, found)
+        if version is not None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[text] = (version, found)
         return found
 
     def _find(self, text: str) -> tuple[ModelCard, str]:

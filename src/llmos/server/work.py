@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from llmos.engine.generation import Completion, Delta, Generation
 from llmos.errors import Cancelled, CorruptFile, InvalidValue, LLMOSError, NotFound
 from llmos.library.names import parse
-from llmos.types import Usage
+from llmos.types import Message, Sampling, Tool, Usage
 
 if TYPE_CHECKING:
     from llmos.engine.session import Session
@@ -196,6 +196,30 @@ async def submit(request: Request, start: Callable[[], Sequence[Generation]]) ->
 
     request.state.at_end.append(leave)
     return await watched(request.receive, leave, asyncio.to_thread(begin))
+
+
+async def submit_chat(
+    request: Request,
+    session: Session,
+    messages: Sequence[Message],
+    sampling: Sampling,
+    *,
+    stream: bool,
+    tools: Sequence[Tool] = (),
+    tool_choice: str = "auto",
+    extra: dict[str, Any] | None = None,
+) -> Group:
+    """`submit` for one chat, within the server's deadline."""
+    deadline_s = state_of(request).settings.request_deadline_s
+
+    def start() -> Sequence[Generation]:
+        return [
+            session.chat(
+                messages, sampling, tools=tools, tool_choice=tool_choice, deadline_s=deadline_s, extra=extra, stream=stream
+            )
+        ]
+
+    return await submit(request, start)
 
 
 async def started(request: Request, group: Group) -> AsyncIterator[tuple[int, Delta]]:

@@ -148,6 +148,11 @@ def test_constraints_hold(
     assert accepts(text), text
 
 
+def test_a_whole_constraint_ends_an_answer_that_ignores_the_end(engine: Engine) -> None:
+    made = chunks(engine, max_tokens=40, ignore_eos=True, constraint=Constraint(kind="regex", value="[a-z]{2}-(foo|bar)"))
+    assert made[-1].finish_reason == "stop" and len(tokens(made)) < 40
+
+
 @pytest.mark.parametrize("kind, value", [("regex", "(unclosed"), ("json_schema", {"type": "foo"}), ("grammar", "root ::= (")])
 def test_a_constraint_that_does_not_compile_fails_its_own_request_only(engine: Engine, kind: Any, value: Any) -> None:
     other = engine.submit(request())

@@ -31,7 +31,7 @@ from llmos.server.work import (
     session_for,
     started,
     state_of,
-    submit,
+    submit_chat,
     told_of,
     watched,
 )
@@ -186,22 +186,8 @@ async def messages(body: MessagesBody, request: Request) -> Response:
     extra = {"continue_final_message": True} if records[-1].role == "assistant" else None
     await admitted(request)
     session = await session_for(request, body.model)
-    deadline_s = state_of(request).settings.request_deadline_s
     choice = body.tool_choice.word() if body.tool_choice else "auto"
-    group = await submit(
-        request,
-        lambda: [
-            session.chat(
-                records,
-                sampling,
-                tools=tools,
-                tool_choice=choice,
-                deadline_s=deadline_s,
-                extra=extra,
-                stream=body.stream,
-            )
-        ],
-    )
+    group = await submit_chat(request, session, records, sampling, stream=body.stream, tools=tools, tool_choice=choice, extra=extra)
     answer = Answer(body, session, group, request)
     if body.stream:
         return EventStream(answer.events(await started(request, group)), group.cancel, told_of(session, group))

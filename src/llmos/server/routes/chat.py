@@ -19,7 +19,7 @@ from llmos.server.fields import Body, only
 from llmos.server.messages import MAX_MESSAGES, MAX_TOOLS, ChatMessage, FunctionTool, StrictTools, ToolChoice, choice_of, records
 from llmos.server.sampling import MAX_TOP_LOGPROBS, ResponseFormat, SamplingBody, StreamOptions
 from llmos.server.shapes import DONE, chat_logprobs, event, finish_of, tool_calls_of, usage_of
-from llmos.server.work import EventStream, Group, admitted, note_user, session_for, started, state_of, submit, told_of, watched
+from llmos.server.work import EventStream, Group, admitted, note_user, session_for, started, state_of, submit_chat, told_of, watched
 from llmos.types import Sampling
 
 router = APIRouter(tags=["OpenAI"])
@@ -119,19 +119,15 @@ async def chat_completions(body: ChatBody, request: Request) -> Response:
     messages, sampling = records(body.messages), body.to_sampling()
     await admitted(request)
     session = await session_for(request, body.model)
-    group = await submit(
+    group = await submit_chat(
         request,
-        lambda: [
-            session.chat(
-                messages,
-                sampling,
-                tools=[tool.record() for tool in body.tools],
-                tool_choice=choice_of(body.tool_choice) if body.tool_choice else "auto",
-                deadline_s=state_of(request).settings.request_deadline_s,
-                extra=reasoning(session, body.reasoning_effort) or None,
-                stream=body.stream,
-            )
-        ],
+        session,
+        messages,
+        sampling,
+        stream=body.stream,
+        tools=[tool.record() for tool in body.tools],
+        tool_choice=choice_of(body.tool_choice) if body.tool_choice else "auto",
+        extra=reasoning(session, body.reasoning_effort) or None,
     )
     answer = Answer(body, session, group, request)
     if body.stream:

@@ -17,7 +17,7 @@ from llmos.server.messages import MAX_MESSAGES, MAX_TOOLS, Function, StrictTools
 from llmos.server.response_events import ResponseWriter
 from llmos.server.routes.chat import Metadata, PromptCacheOptions, reasoning
 from llmos.server.sampling import MAX_TOP_LOGPROBS, JSONSchema, ResponseFormat, SamplingBody
-from llmos.server.work import EventStream, admitted, note_user, session_for, started, state_of, submit, told_of, watched
+from llmos.server.work import EventStream, admitted, note_user, session_for, started, state_of, submit_chat, told_of, watched
 from llmos.types import Message, Sampling, Tool, ToolCall
 
 router = APIRouter(tags=["OpenAI"])
@@ -204,21 +204,7 @@ async def responses(body: ResponseBody, request: Request) -> Response:
     session = await session_for(request, body.model)
     effort = body.reasoning.effort if body.reasoning else None
     extra = reasoning(session, effort) or None
-    deadline_s = state_of(request).settings.request_deadline_s
-    group = await submit(
-        request,
-        lambda: [
-            session.chat(
-                records,
-                sampling,
-                tools=tools,
-                tool_choice=choice,
-                deadline_s=deadline_s,
-                extra=extra,
-                stream=body.stream,
-            )
-        ],
-    )
+    group = await submit_chat(request, session, records, sampling, stream=body.stream, tools=tools, tool_choice=choice, extra=extra)
     writer = ResponseWriter(
         asked=body.model_dump(mode="json", by_alias=True, exclude_unset=True),
         session=session,

@@ -224,8 +224,12 @@ class OpenVINOEngine(Engine):
             outputs = generation.read().values() if generation.can_read() else ()
         for output in outputs:
             self._pass_on(answer, output)
-        if not outputs and generation.get_status().name == "IGNORED":
+        if outputs or (status := generation.get_status().name) == "RUNNING":
+            return
+        if status == "IGNORED":
             self._end(answer, OverCapacity("The key-value cache has no room for this request.", retry_after_s=1.0))
+        else:
+            self._end(answer, EngineError(f"OpenVINO GenAI ended the request without an answer ({status})."))
 
     def _pass_on(self, answer: Answer, output: Any) -> None:
         ids, reason = [int(one) for one in output.generated_ids], output.finish_reason.name

@@ -19,8 +19,8 @@ def generation_config(request: Request, index: int, ends: tuple[int, ...]) -> An
     config = genai.GenerationConfig()
     config.max_new_tokens = sampling.max_tokens
     config.apply_chat_template = False
-    config.ignore_eos = sampling.ignore_eos
-    if ends and not sampling.ignore_eos:
+    config.ignore_eos = sampling.ignore_eos and sampling.constraint is None  # nothing but the end may follow a whole constraint
+    if ends and not config.ignore_eos:
         config.eos_token_id, config.stop_token_ids = ends[0], set(ends)
     config.do_sample = sampling.temperature > 0
     if config.do_sample:

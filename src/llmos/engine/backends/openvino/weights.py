@@ -71,7 +71,7 @@ def read_matrix(data: NDArray[np.uint8], tensor: GGUFTensor) -> Matrix:
         rows = slice(begin, begin + _ROWS_AT_ONCE)
         read(raw[rows], tensor.type, values[rows], scale[rows])
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy lets go of Python's lock
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # numpy lets go of Python's lock
         list(pool.map(fill, range(0, num_rows, _ROWS_AT_ONCE)))
     return Matrix(values, scale)
 
