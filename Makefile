@@ -17,7 +17,7 @@ RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 NODE_DIR  := tests/conformance/node
 
-.PHONY: help demo test check lint types unit docs docs-serve conformance fuzz bench lock schema clean system
+.PHONY: help demo test check lint types unit docs docs-serve conformance fuzz bench promises lock schema clean system
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,9 +62,11 @@ $(NODE_DIR)/node_modules/.stamp: $(NODE_DIR)/package-lock.json
 	cd $(NODE_DIR) && npm ci --silent
 	@touch $@
 
-system: # A PostgreSQL server for the tests: from Debian when we may install it, else those tests say why they are skipped
+system: # PostgreSQL and strace for the tests: from Debian when we may install them, else those tests say why they are skipped
 	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; fi
+	@if ! command -v strace >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends strace >/dev/null; fi
 
 docs: $(DEV_STAMP) ## Build the documentation site into site/ (broken links fail)
 	$(BIN)/zensical build --strict --clean
@@ -74,6 +76,9 @@ docs-serve: $(DEV_STAMP) ## Documentation with live reload on http://127.0.0.1:8
 
 fuzz: $(DEV_STAMP) ## Fuzz every parser of model files for SECONDS_EACH seconds (default 60) each
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS_EACH),60)
+
+promises: $(DEV_STAMP) system ## Show every promise of docs/promises.md at LEVEL full (default; hours) or quick; report in build/promises/
+	$(BIN)/python -m tests.promises.report --level $(or $(LEVEL),full) --only "$(ONLY)"
 
 bench: $(DEV_STAMP) ## Measure: start, inference, fidelity, predict, translate; results go to benchmarks/results/ (wants a quiet machine)
 	$(BIN)/python -m benchmarks.bench_start

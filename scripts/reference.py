@@ -27,15 +27,25 @@ def cli_page() -> str:
     parts = [
         "# Command line\n\nAnswers go to stdout, everything else to stderr. Exit 0 success, 1 failure, 2 usage, 130 interrupted.\n"
     ]
+    parts += _sections(command, context, "llmos")
+    return "".join(parts)
+
+
+def _sections(command: object, context: typer.Context, path: str) -> list[str]:
+    """The help of every command of a group, and of the commands of its groups."""
     assert isinstance(command, TyperGroup)
+    parts = []
     for name in sorted(command.list_commands(context)):
         child = command.get_command(context, name)
         assert child is not None
         if child.hidden:
             continue
         inner = typer.Context(child, info_name=name, parent=context, terminal_width=100, max_content_width=100)
-        parts.append(f"\n## llmos {name}\n\n```text\n{child.get_help(inner).strip()}\n```\n")
-    return "".join(parts)
+        heading = "#" * (1 + len(path.split()))
+        parts.append(f"\n{heading} {path} {name}\n\n```text\n{child.get_help(inner).strip()}\n```\n")
+        if isinstance(child, TyperGroup):
+            parts += _sections(child, inner, f"{path} {name}")
+    return parts
 
 
 def errors_page() -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,12 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from llmos.infra.database import Database
 from llmos.library.library import Library
 from llmos.settings import Settings
 from tests import assets
 from tests.hub.models import tiny_models
 from tests.hub.server import Hub, Repo
+from tests.infra.postgres import server
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +77,16 @@ def user_env(home: Path, hub: Hub) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def plugin_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with the example plugin installed (tests/plugin_package): the job kind "count", the engine "parrot"."""
+    source, site = tmp_path_factory.mktemp("plugin-source"), tmp_path_factory.mktemp("plugin-site")
+    shutil.copytree(Path(__file__).parent / "plugin_package", source, dirs_exist_ok=True)
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
+    subprocess.run([*command, str(source)], check=True, capture_output=True)
+    return site
+
+
+@pytest.fixture(scope="session")
 def live_server(user_env: dict[str, str]) -> Iterator[str]:
     """The address of `llmos serve`, a real process on a free port."""
     with socket.socket() as free:
@@ -96,3 +111,36 @@ def _until_ready(url: str, server: subprocess.Popen[str]) -> None:
             assert server.poll() is None, server.communicate()[1]
             time.sleep(0.1)
     raise AssertionError("llmos serve was not ready within 30 s")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server of this session's own."""
+    try:
+        with server() as url:
+            yield url
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'db.sqlite3'}"
+    base = sa.make_url(request.getfixturevalue("postgres")).set(drivername="postgresql+psycopg")
+    name = "t" + secrets.token_hex(8)
+    engine = sa.create_engine(base, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return base.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """It, migrated and open, once of each kind."""
+    opened = Database(database_url)
+    opened.migrate()
+    yield opened
+    opened.close()

@@ -20,6 +20,7 @@ Two backends: "fake" cannot give alternatives or score; "fake-rich" can, so that
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -281,6 +282,7 @@ class FakeLibrary:
         self.folder = make_model(folder)
         self.cards = {card.name: card for card in cards}
         self.asked: list[str] = []
+        self.owners: dict[str, str] = {}
         self.database = database
 
     def ensure(self, name: str, *, progress: Callable[[Progress], None] | None = None) -> Resolved:
@@ -298,6 +300,12 @@ class FakeLibrary:
 
     def check(self, card: ModelCard) -> None:
         """Its one file is never damaged."""
+
+    def seen_by(self, project: str) -> FakeLibrary:
+        """Cards are everybody's, unless `owners` names a project for them."""
+        view = copy.copy(self)
+        view.cards = {name: card for name, card in self.cards.items() if self.owners.get(name, project) == project}
+        return view
 
 
 def fake_card(

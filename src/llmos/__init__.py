@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING
 from llmos import errors
 
 if TYPE_CHECKING:
+    from llmos.kernel.base import JobEvent, JobState
     from llmos.library.base import ModelCard
     from llmos.sdk.aio import AsyncLLMOS, AsyncModel
     from llmos.sdk.base import Ranked, Scored
     from llmos.sdk.client import LLMOS
+    from llmos.sdk.jobs import JobHandle
+    from llmos.sdk.jobs_aio import AsyncJobHandle
     from llmos.sdk.model import Model
+    from llmos.sdk.status import Status
     from llmos.sdk.text import Text, TextStream
     from llmos.settings import Settings
     from llmos.types import Message, Prediction, Tool, ToolCall
@@ -27,8 +31,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LLMOS",
+    "AsyncJobHandle",
     "AsyncLLMOS",
     "AsyncModel",
+    "JobEvent",
+    "JobHandle",
+    "JobState",
     "Message",
     "Model",
     "ModelCard",
@@ -36,6 +44,7 @@ __all__ = [
     "Ranked",
     "Scored",
     "Settings",
+    "Status",
     "Text",
     "TextStream",
     "Tool",
@@ -45,8 +54,12 @@ __all__ = [
 ]
 
 _WHERE = {
+    "AsyncJobHandle": "llmos.sdk.jobs_aio",
     "AsyncLLMOS": "llmos.sdk.aio",
     "AsyncModel": "llmos.sdk.aio",
+    "JobEvent": "llmos.kernel.base",
+    "JobHandle": "llmos.sdk.jobs",
+    "JobState": "llmos.kernel.base",
     "LLMOS": "llmos.sdk.client",
     "Message": "llmos.types",
     "Model": "llmos.sdk.model",
@@ -55,6 +68,7 @@ _WHERE = {
     "Ranked": "llmos.sdk.base",
     "Scored": "llmos.sdk.base",
     "Settings": "llmos.settings",
+    "Status": "llmos.sdk.status",
     "Text": "llmos.sdk.text",
     "TextStream": "llmos.sdk.text",
     "Tool": "llmos.types",

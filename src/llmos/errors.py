@@ -7,6 +7,8 @@
     │   └── UnsupportedFeature      no installed engine can do this for this model
     ├── NotFound                    model, alias, file or adapter is unknown (404)
     ├── Conflict                    the state does not allow it (409)
+    │   └── Fenced                  a newer attempt of the job has taken over; what this one did is not recorded
+    ├── JobFailed                   a job that was waited for did not succeed; `job_code` says why (500)
     ├── PermissionDenied            key missing or wrong; a hub that gives no access (401)
     ├── LicenceNotAccepted          the model's licence must be accepted first (403)
     ├── SourceError                 a hub, index or remote endpoint failed (502)
@@ -89,6 +91,21 @@ class NotFound(LLMOSError):
 class Conflict(LLMOSError):
     http_status = 409
     code = "conflict"
+
+
+class Fenced(Conflict):
+    code = "fenced"
+
+
+class JobFailed(LLMOSError):
+    """job_id: which. job_code: the code of the error that ended it, or "cancelled"."""
+
+    code = "job_failed"
+
+    def __init__(self, message: str, *, job_id: str, job_code: str, param: str | None = None, hint: str = "") -> None:
+        super().__init__(message, param=param, hint=hint)
+        self.job_id = job_id
+        self.job_code = job_code
 
 
 class PermissionDenied(LLMOSError):

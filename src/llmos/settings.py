@@ -7,6 +7,7 @@ A bad value is an error that names the variable, the value and what was wanted. 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -77,6 +78,12 @@ class Settings(BaseModel):
         validation_alias=_env("API_KEY"),
         description="Key that the server asks for and `LLMOS(url)` sends; a server on another address than loopback needs one.",
     )
+    secret: str | None = Field(
+        default=None,
+        min_length=32,
+        validation_alias=_env("SECRET"),
+        description="What digests of API keys are made with, for servers that share a database; not set: the file `secret` in the home.",
+    )
     allowed_hosts: tuple[str, ...] = Field(
         default=(),
         validation_alias=_env("ALLOWED_HOSTS"),
@@ -86,6 +93,11 @@ class Settings(BaseModel):
         default=None,
         validation_alias=_env("DATABASE_URL"),
         description="`postgresql://user:password@host/name` (extra `postgres`) or `sqlite:////path`; not set: SQLite in the home.",
+    )
+    ray_address: str | None = Field(
+        default=None,
+        validation_alias=_env("RAY_ADDRESS"),
+        description="`HOST:PORT` of the head of a Ray cluster that runs the jobs (extra `cluster`); not set: this machine runs them.",
     )
     memory_budget_bytes: int | None = Field(
         default=None,
@@ -102,6 +114,12 @@ class Settings(BaseModel):
         ge=1,
         validation_alias=_env("MAX_QUEUE"),
         description="Requests that may wait for an engine in the server; one more is refused with 503.",
+    )
+    max_upload_bytes: int = Field(
+        default=512 * 2**20,
+        ge=1,
+        validation_alias=_env("MAX_UPLOAD"),
+        description="Largest file that may be uploaded to the server, as `512MiB` or `2GB`; a larger one is refused with 413.",
     )
     num_threads: int | None = Field(
         default=None,
@@ -140,7 +158,7 @@ class Settings(BaseModel):
     log_contents: bool = Field(
         default=False,
         validation_alias=_env("LOG_CONTENTS"),
-        description="Write requests and answers, texts included, into the server's log.",
+        description="Write requests and answers, texts included, into the request log (`logs/requests.jsonl` in the home).",
     )
     allow_private_network: bool = Field(
         default=False,
@@ -199,7 +217,25 @@ class Settings(BaseModel):
         description="Key for that endpoint; it is sent nowhere else.",
     )
 
-    @field_validator("memory_budget_bytes", mode="before")
+    otlp_endpoint: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="OpenTelemetry collector (OTLP over HTTP) that gets traces of requests and jobs; needs the extra `otel`.",
+    )
+    otel_capture_contents: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"),
+        description="Put prompts and answers into those traces too, where `LLMOS_LOG_CONTENTS` or the project keeps contents.",
+    )
+
+    @field_validator("otel_capture_contents", mode="before")
+    @classmethod
+    def _captures(cls, value: Any) -> Any:
+        """Also takes the words that newer instrumentations have for it; only spans are written here."""
+        words = {"no_content": False, "event_only": False, "span_only": True, "span_and_event": True}
+        return words.get(value.strip().lower(), value) if isinstance(value, str) else value
+
+    @field_validator("memory_budget_bytes", "max_upload_bytes", mode="before")
     @classmethod
     def _bytes(cls, value: Any) -> Any:
         return parse_bytes(value) if isinstance(value, str) else value
@@ -208,6 +244,13 @@ class Settings(BaseModel):
     @classmethod
     def _seconds(cls, value: Any) -> Any:
         return parse_seconds(value) if isinstance(value, str) else value
+
+    @field_validator("ray_address")
+    @classmethod
+    def _ray_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}", value):
+            raise ValueError("write HOST:PORT, the address of the head's GCS (ray://, of Ray's client, is another protocol)")
+        return value
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

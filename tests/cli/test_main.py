@@ -14,7 +14,10 @@ from llmos import __version__
 from llmos.cli.main import app
 from tests.cli.conftest import CHAT, CLI, Terminal
 
-COMMANDS = ("run", "chat", "pull", "list", "show", "rm", "alias", "import", "verify", "gc", "serve", "ps", "stop", "doctor")
+COMMANDS = (
+    *("run", "chat", "pull", "list", "show", "rm", "alias", "import", "verify", "gc", "serve", "ps", "stop"),
+    *("logs", "cancel", "pause", "resume", "top", "doctor", "batch", "jobs", "keys", "projects", "audit"),
+)
 
 
 def test_version(cli: CLI) -> None:

@@ -26,4 +26,4 @@ def test_npm_openai_client(real: Live) -> None:
         [npm, "test"], cwd=SUITE, env={**os.environ, **environment}, timeout=280, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "pass 10" in done.stdout, done.stdout
+    assert "pass 11" in done.stdout, done.stdout

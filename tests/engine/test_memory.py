@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmos.engine.base import LoadOptions
-from llmos.engine.memory import WORKSPACE_BYTES, Resident, estimate_bytes, fits, plan_eviction
+from llmos.engine.memory import WORKSPACE_BYTES, Resident, estimate_bytes, plan_eviction
 from llmos.errors import OverCapacity
 from tests.doubles import fake_card
 
@@ -58,7 +58,9 @@ def test_the_estimate_counts_weights_and_cache() -> None:
     assert estimate_bytes(card, LoadOptions(num_threads=1, context_length=100, kv_bytes=7)) == 1000 + 7 + WORKSPACE_BYTES
 
 
-def test_room_beside_all_of_them() -> None:
-    residents = [resident("a", 4), resident("b", 4)]
-    assert fits(residents, needed_bytes=2 * GB, budget_bytes=10 * GB)
-    assert not fits(residents, needed_bytes=2 * GB + 1, budget_bytes=10 * GB)
+def test_what_jobs_hold_is_not_there_for_models() -> None:
+    going = plan_eviction([resident("idle", 3)], needed_bytes=4 * GB, budget_bytes=10 * GB, held_bytes=4 * GB, what="m")
+    assert going == ["idle"]
+    with pytest.raises(OverCapacity, match=r"7\.00 GB .* of 10\.00 GB are held by 0 loaded .* and by jobs \(7\.00 GB\)") as caught:
+        plan_eviction([resident("idle", 3)], needed_bytes=4 * GB, budget_bytes=10 * GB, held_bytes=7 * GB, what="m")
+    assert caught.value.retry_after_s is not None

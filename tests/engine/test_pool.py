@@ -250,3 +250,52 @@ def test_processes_serve_as_threads_do(make: Make) -> None:
     assert pool.session("fake").complete("Hi", Sampling()).result()[0].text == "Hello world."
     assert pool.loaded()[0].pid is not None
     assert pool.loaded()[0].expires_in_s is not None
+
+
+# -- one book of the memory ----------------------------------------------------------------------------------------------
+def test_models_and_jobs_stand_in_one_book(make: Make) -> None:
+    pool = make([big("a", 6)], memory_budget_bytes=10 * GB)
+    pool.budget.reserve("job", 5 * GB, "job 1 (train)")
+    with pytest.raises(OverCapacity, match=r"a\S* needs about 6\.\d\d GB; 5\.00 GB .* and by jobs \(5\.00 GB\)"):
+        pool.session("a")
+    assert [holding.what for holding in pool.budget.holdings()] == ["job 1 (train)"]
+    pool.budget.free("job")
+    pool.session("a")
+    assert pool.budget.used_bytes == sum(info.memory_bytes for info in pool.loaded()) == 6 * GB
+    pool.close()
+    assert pool.budget.used_bytes == 0
+
+
+def test_what_turns_out_larger_than_thought_pushes_the_idle_out(make: Make, said: list[str]) -> None:
+    liar = fake_card("liar", memory_bytes=GB, extra={"memory_bytes": str(8 * GB)})
+    pool = make([big("a", 4), liar], memory_budget_bytes=10 * GB)
+    pool.session("a")
+    pool.session("liar")
+    assert engines(pool) == ["liar:fake"]
+    assert pool.budget.used_bytes == 8 * GB
+    assert said[-1] == "Unloading a (fake/default) to make room for liar."
+
+
+def test_a_load_that_fails_takes_nothing(make: Make) -> None:
+    pool = make([fake_card(extra={"load_error": "fake"})], memory_budget_bytes=GB)
+    with pytest.raises(EngineError):
+        pool.session("fake", engine="fake")
+    assert pool.budget.holdings() == []
+
+
+def test_idle_models_make_room_for_a_job_when_that_is_enough(make: Make) -> None:
+    pool = make([big("a", 4), big("b", 4)], memory_budget_bytes=10 * GB)
+    pool.session("a")
+    pool.session("b")
+    pool.pin("b")
+    pool.make_room(9 * GB)
+    assert engines(pool) == ["a:fake", "b:fake"]
+    pool.make_room(6 * GB)
+    assert engines(pool) == ["b:fake"]
+    assert pool.budget.free_bytes == 6 * GB
+
+
+def test_the_memory_of_an_engine_process_is_measured(make: Make) -> None:
+    pool = make(fake_cards(), inline=False)
+    pool.session("fake").complete("Hi", Sampling()).result()
+    assert pool.budget.used_bytes == pool.loaded()[0].memory_bytes > 10_000_000  # a Python process, not the 1 MB the double says

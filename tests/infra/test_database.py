@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,6 @@ from llmos.errors import Conflict, InvalidValue, StorageError
 from llmos.infra.database import Database, alembic_config, open_database
 from llmos.infra.tables import REVISION, alias_history, aliases, engine_choices, metadata, models
 from llmos.settings import Settings
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(database_url)
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 def put(database: Database, key: str) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.promises.levels import quick_or_full
 from tests.server.live import Live
 
+TURNS = quick_or_full(72, 720)  # of each of the 14 routes
 HI = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 GOOD: dict[str, dict[str, Any]] = {
@@ -73,7 +75,7 @@ def test_mutated_bodies(served: Live, path: str) -> None:
     seed = 20261122
     chance = random.Random(f"{seed}{path}")
     assert served.client.post(path, json=GOOD[path]).status_code in (200, 400), "a tool with a constraint may be refused"
-    for turn in range(70):
+    for turn in range(TURNS):
         body = json.dumps(mutate(GOOD[path], chance))
         answer = served.client.post(path, content=body.encode(), headers={"content-type": "application/json"})
         assert answer.status_code == 200 or 400 <= answer.status_code < 500, (seed, turn, path, body[:500], answer.text)

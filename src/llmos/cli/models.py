@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from llmos.cli.jobs import submit_pull
 from llmos.cli.output import JSON, examples, human_bytes, out, print_json, progress_bar, say, table
 from llmos.errors import CorruptFile, InvalidValue, NotFound
 from llmos.library.base import ModelCard
@@ -44,9 +45,17 @@ def _library() -> Library:
 def pull(
     name: NAME,
     accept_licence: Annotated[bool, typer.Option("--accept-licence", help="I have read and accept the model's terms.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Make it a job and return its id; see: llmos jobs.")] = False,
     json_output: Annotated[bool, JSON] = False,
 ) -> None:
     """Download a model, or what is missing of it. Interrupt it at any time; it goes on where it was."""
+    if detach:
+        job = submit_pull(name, accept_licence=accept_licence)
+        if json_output:
+            print_json(_plain(job))
+        else:
+            out.print(job.id, markup=False, highlight=False)
+        return
     with progress_bar() as report:
         card = _library().pull(name, accept_licence=accept_licence, progress=report)
     _show_result(card, json_output)

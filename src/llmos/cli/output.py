@@ -1,6 +1,7 @@
 """How the command line speaks: answers to stdout, everything else to stderr, tables for people and `--json` for programs.
 
-Nothing here knows a command. Progress bars and colours appear on a terminal only; NO_COLOR is honoured (by rich).
+What is shown comes from anywhere: nothing that a terminal would obey leaves through here. Nothing here knows a command. Progress bars
+and colours appear on a terminal only; NO_COLOR is honoured (by rich).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmos.errors import LLMOSError
+from llmos.infra.redact import visible
 from llmos.library.base import Progress as Report
 
 _PIPE_WIDTH = 400  # a pipe has no width: nothing is cut or folded there
@@ -33,16 +35,21 @@ def examples(*lines: str) -> str:
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
+def printable(text: str) -> str:
+    """The text on one line, without what a terminal would obey."""
+    return visible(text).replace("\n", "\\x0a")
+
+
 def say(sentence: str) -> None:
     """One sentence for the person, on stderr."""
-    err.print(Text(sentence, style="dim"))
+    err.print(Text(visible(sentence), style="dim"))
 
 
 def fail(error: LLMOSError) -> None:
     """An error as a person wants it: what happened, what to do."""
-    err.print(Text("Error: ", style="bold red") + Text(error.message))
+    err.print(Text("Error: ", style="bold red") + Text(visible(error.message)))
     if error.hint:
-        err.print(Text(error.hint))
+        err.print(Text(visible(error.hint)))
 
 
 def print_json(value: Any) -> None:
@@ -58,7 +65,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) 
     for place, column in enumerate(columns):
         made.add_column(column, no_wrap=True, overflow="fold" if place == 0 else "ellipsis")
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
+        made.add_row(*(Text(printable(cell)) for cell in row))
     out.print(made)
 
 

@@ -6,7 +6,7 @@
 
 Engines see token ids, never text (a remote endpoint is the exception: it declares TEXT_ONLY and reads `text` or `messages`).
 Every method may be called from any thread. What an engine cannot do is absent from `features`; a caller asks for what it
-needs (`needed_features`) and gets another engine or an error, never a silent omission.
+needs (`needed_features` of needs.py) and gets another engine or an error, never a silent omission.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Request:
 
     sampling.stop is applied above the engine (engine/session.py), on text; sampling.max_tokens is always set here.
     deadline: a time.monotonic() instant, or None. stream: False when nobody looks at an answer before its end, which then comes
-    as one chunk: no work a token between processes and threads. text, messages and tools are for TEXT_ONLY engines.
+    as one chunk: no work a token between processes and threads. priority: a Priority of the kernel. text, messages and tools are
+    for TEXT_ONLY engines. cache_salt: an engine that keeps computed prefixes (PREFIX_CACHE) reuses them only for requests with the
+    same one, so that neither `cached_tokens` nor the time to the first token tells a project what another one asked.
     """
 
     id: str
@@ -82,6 +84,8 @@ class Request:
     sampling: Sampling
     deadline: float | None = None
     stream: bool = True
+    priority: str = "interactive"
+    cache_salt: str = ""
     adapter: Adapter | None = None
     decoder_prompt: TokenIds = ()
     text: str | None = None
@@ -262,7 +266,9 @@ class ScoreResult:
 class LoadOptions:
     """How to load. num_threads: cores this engine may use. context_length: tokens per sequence. max_batch: sequences at once.
     kv_bytes: memory for the KV cache, None for the backend's own sizing. properties: the variant's own settings.
-    cache_folder: where the backend may keep derived files (converted graphs), keyed by itself."""
+    cache_folder: where the backend may keep derived files (converted graphs), keyed by itself. share_prefixes: reuse what prompts
+    have in common even where that may turn the last bits of a greedy answer; for batches, whose composition does that anyway.
+    run_folder: of the locks by which processes take turns with the cores (kernel/compute.py), None: it computes when it likes."""
 
     num_threads: int
     context_length: int
@@ -270,6 +276,8 @@ class LoadOptions:
     kv_bytes: int | None = None
     properties: Mapping[str, Any] = field(default_factory=dict)
     cache_folder: Path | None = None
+    share_prefixes: bool = False
+    run_folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,6 +354,10 @@ class Engine(ABC):
         """Generations in flight."""
         return 0
 
+    def measure(self) -> int:
+        """`memory_bytes`, looked at again: caches grow with the work."""
+        return self.memory_bytes
+
     @abstractmethod
     def close(self) -> None:
         """Cancels what runs, frees the memory. Idempotent."""
@@ -374,24 +386,3 @@ class Backend(ABC):
 
 
 backends: Registry[Backend] = Registry("engine")
-
-
-def needed_features(sampling: Sampling, *, adapter: bool = False) -> frozenset[Feature]:
-    """What a generation with this sampling needs of an engine. Pure; the reason behind `unsupported feature` errors."""
-    needs = {
-        Feature.GENERATE: True,
-        Feature.SEED: sampling.seed is not None and sampling.temperature > 0,
-        Feature.LOGPROBS: sampling.logprobs is not None,
-        Feature.TOP_LOGPROBS: bool(sampling.logprobs),
-        Feature.LOGIT_BIAS: bool(sampling.logit_bias),
-        Feature.MIN_P: sampling.min_p > 0,
-        Feature.PENALTIES: bool(sampling.presence_penalty or sampling.frequency_penalty) or sampling.repetition_penalty != 1.0,
-        Feature.IGNORE_EOS: sampling.ignore_eos,
-        Feature.BEAMS: sampling.num_beams > 1,
-        Feature.ADAPTERS: adapter,
-    }
-    kind = sampling.constraint.kind if sampling.constraint else None
-    needs[Feature.JSON_SCHEMA] = kind in ("json_object", "json_schema")
-    needs[Feature.REGEX] = kind == "regex"
-    needs[Feature.GRAMMAR] = kind == "grammar"
-    return frozenset(feature for feature, needed in needs.items() if needed)

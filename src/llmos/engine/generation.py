@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from llmos.engine.base import Chunk, Handle
+from llmos.engine.base import Chunk, Handle, Request
 from llmos.errors import Conflict
 from llmos.text.base import TextStream
 from llmos.types import FinishReason, TokenIds, TokenLogprob, ToolCall, Usage
@@ -46,6 +46,13 @@ class Completion:
     finish_reason: FinishReason
     stop_text: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+
+
+Meter = Callable[[Usage], None]
+
+
+def unmetered(usage: Usage) -> None:
+    """The meter of whom nobody counts."""
 
 
 class ToolParser(Protocol):
@@ -160,7 +167,7 @@ class Generation:
     """A running request of a Session. Iterate it (sync or async, once), or take `result()` / `await aresult()`.
 
     id: of the request. engine: "openvino/default", what serves it. prompt_ids: the prompt as the engine got it, () for a
-    remote engine. Errors arrive while iterating: EngineDied, DeadlineExceeded, EngineError, …
+    remote engine. meter: told once, at the end, of the tokens. Errors arrive while iterating: EngineDied, DeadlineExceeded, …
     """
 
     def __init__(
@@ -171,6 +178,7 @@ class Generation:
         assembler: Callable[[int], Assembler],
         prompt_ids: TokenIds = (),
         on_end: Callable[[], None] = lambda: None,
+        meter: Meter = unmetered,
     ) -> None:
         self.id = handle.request.id
         self.engine = engine
@@ -178,10 +186,15 @@ class Generation:
         self._handle = handle
         self._answers = [assembler(index) for index in range(handle.request.sampling.n)]
         self._on_end = on_end
+        self._meter = meter
         self._ended = False
         self._started = False
         self._cached_tokens = 0
         self._counted: Usage | None = None
+
+    @property
+    def request(self) -> Request:
+        return self._handle.request
 
     @property
     def usage(self) -> Usage:
@@ -222,10 +235,10 @@ class Generation:
 
     def result(self) -> list[Completion]:
         """All n answers, in order of index. Blocks until the last is finished."""
-        return _completions(list(self))
+        return completions_of(list(self))
 
     async def aresult(self) -> list[Completion]:
-        return _completions([delta async for delta in self])
+        return completions_of([delta async for delta in self])
 
     # -- how it works ------------------------------------------------------------------------------------------------
     @property
@@ -257,13 +270,15 @@ class Generation:
             if not all(answer.by_engine for answer in self._answers):
                 self._handle.cancel()
             self._on_end()
+            self._meter(self.usage)
 
     def __del__(self) -> None:
         if not getattr(self, "_ended", True):  # never iterated: free the slot all the same
             self._end()
 
 
-def _completions(deltas: Sequence[Delta]) -> list[Completion]:
+def completions_of(deltas: Sequence[Delta]) -> list[Completion]:
+    """The answers that all deltas of a generation make, in order of index."""
     indexes = sorted({delta.index for delta in deltas})
     return [_join(index, [delta for delta in deltas if delta.index == index]) for index in indexes]
 

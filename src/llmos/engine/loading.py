@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from llmos.engine.base import Engine, Feature, LoadOptions, backends
 from llmos.engine.choice import WORKS, Candidate, EngineChoice, Work, rank
@@ -14,7 +15,8 @@ from llmos.engine.memory import RESERVE
 from llmos.engine.supervisor import ProcessEngine
 from llmos.engine.trials import PATIENT_S, PROBE_S, measure_all
 from llmos.errors import NotFound, UnsupportedFeature
-from llmos.library.base import ModelCard, Resolved
+from llmos.infra.database import Database
+from llmos.library.base import ModelCard, Progress, Resolved
 from llmos.plugins import load_plugins
 from llmos.settings import Settings
 from llmos.types import Family
@@ -23,6 +25,21 @@ DEFAULT_CONTEXT_LENGTH = 8192  # tokens a sequence, where the model has more: it
 MAX_BATCH = 32  # sequences at once
 FULL_CONTEXTS = 2  # the KV cache holds this many sequences of full length, or many more shorter ones
 KV_SHARE = 0.25  # of the memory budget, at most (but one full context always)
+
+
+class ModelSource(Protocol):
+    """What the pool needs of the library (llmos.library.library.Library)."""
+
+    @property
+    def database(self) -> Database | None: ...
+
+    def ensure(self, name: str, *, progress: Callable[[Progress], None] | None = None) -> Resolved: ...
+
+    def resolve(self, name: str) -> Resolved: ...
+
+    def list(self) -> Iterable[ModelCard]: ...
+
+    def check(self, card: ModelCard) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +66,14 @@ class Loader:
         notify: Callable[[str], None],
         tables: ChoiceTables | None = None,
         probe: bool = False,
+        share_prefixes: bool = False,
     ) -> None:
         load_plugins()
         self.settings = settings
         self.inline = inline
         self.notify = notify
         self.probe = probe
+        self.share_prefixes = share_prefixes
         self.num_threads = settings.num_threads or usable_cores()
         self.budget_bytes = settings.memory_budget_bytes or int(available_bytes() * RESERVE)
         self._tables = tables
@@ -142,6 +161,8 @@ class Loader:
             max_batch=MAX_BATCH,
             kv_bytes=max(one, min(one * FULL_CONTEXTS, int(self.budget_bytes * KV_SHARE))) or None,
             cache_folder=self.settings.home / "cache" / "engines",
+            share_prefixes=self.share_prefixes,
+            run_folder=self.settings.home / "run",
         )
 
     def load(self, card: ModelCard, folder: Path, choice: EngineChoice, options: LoadOptions) -> Engine:

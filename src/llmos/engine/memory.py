@@ -38,16 +38,13 @@ def estimate_bytes(card: ModelCard, options: LoadOptions) -> int:
     return weights + kv + WORKSPACE_BYTES
 
 
-def fits(residents: Sequence[Resident], *, needed_bytes: int, budget_bytes: int) -> bool:
-    """Whether there is room beside all of them."""
-    return sum(resident.size_bytes for resident in residents) + needed_bytes <= budget_bytes
+def plan_eviction(
+    residents: Sequence[Resident], *, needed_bytes: int, budget_bytes: int, what: str, held_bytes: int = 0
+) -> list[Hashable]:
+    """Keys to unload so that `needed_bytes` fit the budget, [] when they fit already. held_bytes: of the budget, that jobs hold.
 
-
-def plan_eviction(residents: Sequence[Resident], *, needed_bytes: int, budget_bytes: int, what: str) -> list[Hashable]:
-    """Keys to unload so that `needed_bytes` fit the budget, [] when they fit already.
-
-    Raises OverCapacity with the numbers: at once when the model can never fit, with retry_after_s when only busy ones stand
-    in its way.
+    Raises OverCapacity with the numbers: at once when the model can never fit, with retry_after_s when only jobs and busy ones
+    stand in its way.
     """
     if needed_bytes > budget_bytes:
         raise OverCapacity(
@@ -55,7 +52,7 @@ def plan_eviction(residents: Sequence[Resident], *, needed_bytes: int, budget_by
             param="model",
             hint="Use a smaller model or quantisation, a smaller LLMOS_CONTEXT_LENGTH, or raise LLMOS_MEMORY_BUDGET.",
         )
-    used = sum(resident.size_bytes for resident in residents)
+    used = held_bytes + sum(resident.size_bytes for resident in residents)
     going: list[Hashable] = []
     for resident in sorted(residents, key=lambda one: one.worth_going, reverse=True):
         if used + needed_bytes <= budget_bytes:
@@ -67,7 +64,7 @@ def plan_eviction(residents: Sequence[Resident], *, needed_bytes: int, budget_by
         stuck = sum(1 for resident in residents if resident.busy or resident.pinned)
         raise OverCapacity(
             f"{what} needs about {_gb(needed_bytes)}; {_gb(used)} of the memory budget of {_gb(budget_bytes)} are held by "
-            f"{stuck} loaded model(s) that are busy or pinned.",
+            f"{stuck} loaded model(s) that are busy or pinned" + (f" and by jobs ({_gb(held_bytes)})." if held_bytes else "."),
             param="model",
             hint="Try again when they are idle, unload one (llmos stop), or raise LLMOS_MEMORY_BUDGET.",
             retry_after_s=5.0,

@@ -13,29 +13,25 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol
 
 from llmos.engine.base import Adapter, Feature
 from llmos.engine.choice import EngineChoice, Loaded, Work, kind_of, pick
 from llmos.engine.choices import ChoiceTables
-from llmos.engine.loading import Explanation, Loader
-from llmos.engine.memory import estimate_bytes, fits, plan_eviction
+from llmos.engine.loading import Explanation, Loader, ModelSource
+from llmos.engine.memory import estimate_bytes, plan_eviction
 from llmos.engine.session import Session
-from llmos.engine.slots import NEVER, LoadedInfo, PoolLease, Slot, expires_in_s, info, resident
+from llmos.engine.slots import NEVER, LoadedInfo, PoolLease, Slot, expires_in_s, idle_for, info, resident, restarts
+from llmos.engine.texts import Texts
 from llmos.errors import EngineError, NotFound, OverCapacity
-from llmos.infra.database import Database
+from llmos.kernel.budget import MemoryBudget
 from llmos.library.base import ModelCard, Progress, Resolved
 from llmos.settings import Settings
-from llmos.text.base import ChatTemplate, Tokenizer
 from llmos.types import Family
 
 __all__ = ["NEVER", "LoadedInfo", "ModelSource", "Pool", "PoolLease"]
-
-MAX_TEXTS = 8  # tokenizers and templates kept for the next session of the same model
 
 _FIRST_USE = {
     Family.CAUSAL: Feature.GENERATE,
@@ -46,21 +42,6 @@ _FIRST_USE = {
     Family.CLASSIFIER: Feature.CLASSIFY,
     Family.TAGGER: Feature.TAG,
 }
-
-
-class ModelSource(Protocol):
-    """What the pool needs of the library (llmos.library.library.Library)."""
-
-    @property
-    def database(self) -> Database | None: ...
-
-    def ensure(self, name: str, *, progress: Callable[[Progress], None] | None = None) -> Resolved: ...
-
-    def resolve(self, name: str) -> Resolved: ...
-
-    def list(self) -> Iterable[ModelCard]: ...
-
-    def check(self, card: ModelCard) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +61,8 @@ class _Model:
 class Pool:
     """inline: engines run in this process (SDK, CLI); otherwise each in a supervised process of its own (server). The engines
     of a model are measured when it is first loaded on this machine (LLMOS_PROBE), but not for one_shot, a process that gives one
-    answer: it uses a table that is there, else the rule, and loading time counts. notify: gets one
+    answer: it uses a table that is there, else the rule, and loading time counts. share_prefixes: as in LoadOptions, for a pool
+    that serves nothing but a batch. notify: gets one
     sentence when something takes long or differs from what was asked."""
 
     def __init__(
@@ -91,19 +73,24 @@ class Pool:
         inline: bool,
         notify: Callable[[str], None] = lambda _: None,
         one_shot: bool = False,
+        share_prefixes: bool = False,
+        budget: MemoryBudget | None = None,
     ) -> None:
         self.settings = settings
         self.library = library
         self.inline = inline
         self.notify = notify
         tables = ChoiceTables(library.database) if library.database is not None else None
-        self.loader = Loader(settings, inline=inline, notify=notify, tables=tables, probe=settings.probe and not one_shot)
+        measure = settings.probe and not one_shot
+        self.loader = Loader(settings, inline=inline, notify=notify, tables=tables, probe=measure, share_prefixes=share_prefixes)
+        self.budget = budget or MemoryBudget(self.loader.budget_bytes)
         self._one_answer: Work = "once" if one_shot else "decode"
         self._slots: list[Slot] = []
         self._waiting: Counter[str] = Counter()  # requests of a model version that have no engine yet
         self._unloadable: set[tuple[str, str]] = set()  # (version, engine) that failed to load: not tried again for speed alone
-        self._texts: dict[str, tuple[Tokenizer | None, ChatTemplate | None]] = {}
-        self._changed = threading.Condition()  # guards _slots, _waiting, _texts, _closed
+        self._restarts: Counter[str] = Counter()  # of engines that are gone, by model
+        self._texts = Texts()
+        self._changed = threading.Condition()  # guards _slots, _waiting, _closed
         self._load_lock = threading.Lock()
         self._reaper: threading.Thread | None = None
         self._closed = False
@@ -135,7 +122,7 @@ class Pool:
             keep_alive_s = NEVER if self.inline else self.settings.keep_alive_s
         model = _Model(pool=self, name=name, resolved=base, engine=engine, keep_alive_s=keep_alive_s)
         context_length = self.loader.options(base.card).context_length
-        text = self._text_beside(base)
+        text = self._texts.beside(base)
         if load:
             first_use = _FIRST_USE.get(base.card.family)
             with model.lease(frozenset({first_use} if first_use else ()), "mixed") as first:
@@ -158,9 +145,14 @@ class Pool:
         with self._changed:
             return sorted((info(slot) for slot in self._slots), key=lambda info: info.idle_s)
 
+    def restarts(self) -> Counter[str]:
+        """How often engine processes died and came back, by model, since the pool was made."""
+        with self._changed:
+            return self._restarts + restarts(self._slots)
+
     @property
     def budget_bytes(self) -> int:
-        return self.loader.budget_bytes
+        return self.budget.total_bytes
 
     def explain(self, name: str, *, measure: bool = False) -> Explanation:
         """Which engines run a model, how fast each is here, which is chosen for what and why. measure: makes the table first,
@@ -181,7 +173,7 @@ class Pool:
         with self._changed:
             going = self._of(name)
             self._remove(going)
-        _close(going)
+        self._end(going)
 
     def close(self) -> None:
         """Unloads everything, waits for the engines' end. Idempotent; sessions raise EngineError afterwards."""
@@ -190,7 +182,7 @@ class Pool:
             going = list(self._slots)
             self._remove(going)
             self._changed.notify_all()
-        _close(going)
+        self._end(going)
         if self._reaper is not None and self._reaper is not threading.current_thread():
             self._reaper.join(timeout=10)
 
@@ -199,6 +191,16 @@ class Pool:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def make_room(self, size_bytes: int) -> None:
+        """Unloads idle engines so that a job of that size fits; none when that would not be enough."""
+        with self._changed:
+            lacking_bytes = size_bytes - self.budget.free_bytes
+            going = idle_for(lacking_bytes, self._slots)
+            if sum(slot.engine.memory_bytes for slot in going) < lacking_bytes:
+                return
+            self._remove(going)
+        self._end(going)
 
     # -- leases --------------------------------------------------------------------------------------------------------
     def _lease(self, model: _Model, features: frozenset[Feature], work: Work, reads: int, writes: int) -> PoolLease:
@@ -230,11 +232,8 @@ class Pool:
         if spare is None:
             return self._load(model, ranking)
         card, best = model.resolved.card, ranking[0]
-        with self._changed:
-            residents = [resident(slot) for slot in self._slots]
         needed_bytes = estimate_bytes(card, self.loader.options(card))
-        known_bad = (card.version, best.name) in self._unloadable
-        if known_bad or not fits(residents, needed_bytes=needed_bytes, budget_bytes=self.budget_bytes):
+        if (card.version, best.name) in self._unloadable or needed_bytes > self.budget.free_bytes:
             return spare
         try:
             slot = self._load(model, [best])
@@ -248,7 +247,10 @@ class Pool:
         with self._changed:
             if self._closed:
                 raise EngineError("The pool is closed.", hint="Make a new one.")
-            self._remove([slot for slot in self._slots if getattr(slot.engine, "failed", None) is not None])
+            dead = [slot for slot in self._slots if getattr(slot.engine, "failed", None) is not None]
+            self._remove(dead)
+            for slot in dead:
+                self.budget.free(slot.owner)
             mine = {slot.choice.name: slot for slot in self._slots if slot.card.version == model.resolved.card.version}
             loaded = [Loaded(name=name, users=slot.users) for name, slot in mine.items()]
             name = pick(loaded, ranking, demanding=demanding)
@@ -264,44 +266,80 @@ class Pool:
         self.library.check(card)
         for choice in ranking:
             options = replace(self.loader.options(card), properties=choice.variant.properties)
-            self._make_room(card, estimate_bytes(card, options))
+            owner = self._make_room(card, choice, estimate_bytes(card, options))
             others = [slot.choice.name for slot in self._slots if slot.card.version == card.version]
             self.notify(f"Loading {card.name} with {choice.name}" + (f", beside {', '.join(others)}." if others else "."))
             try:
                 engine = self.loader.load(card, model.resolved.folder, choice, options)
             except EngineError as problem:
+                self.budget.free(owner)
                 problems.append(problem)
                 self._unloadable.add((card.version, choice.name))
                 self.notify(f"{choice.name} could not load {card.name}: {problem.message}")
                 continue
-            slot = Slot(card=card, choice=choice, engine=engine, users=1, keep_alive_s=model.keep_alive_s)
+            except BaseException:
+                self.budget.free(owner)
+                raise
+            slot = Slot(card=card, choice=choice, engine=engine, owner=owner, users=1, keep_alive_s=model.keep_alive_s)
             return self._admit(slot)
         raise problems[0]
 
     def _admit(self, slot: Slot) -> Slot:
         with self._changed:
-            if not self._closed:
+            closed = self._closed
+            if not closed:
                 self._slots.append(slot)
                 self._watch()
-                return slot
-        slot.engine.close()
-        raise EngineError("The pool was closed while the model was loading.")
+        if closed:
+            self._end([slot])
+            raise EngineError("The pool was closed while the model was loading.")
+        over_bytes = self.budget.adjust(slot.owner, slot.engine.memory_bytes)
+        if over_bytes:  # it takes more than was thought: what is idle makes room
+            with self._changed:
+                going = idle_for(over_bytes, self._slots)
+                self._remove(going)
+            self._unload_for(slot.card, going)
+        return slot
 
-    def _make_room(self, card: ModelCard, needed_bytes: int) -> None:
+    def _make_room(self, card: ModelCard, choice: EngineChoice, needed_bytes: int) -> object:
+        """Unloads what must go and enters the model into the book of the memory; the owner of that entry. Raises OverCapacity."""
         with self._changed:
             residents = [resident(slot) for slot in self._slots]
-            keys = plan_eviction(residents, needed_bytes=needed_bytes, budget_bytes=self.budget_bytes, what=card.ref)
+            held_bytes = self.budget.used_bytes - sum(one.size_bytes for one in residents)
+            keys = plan_eviction(
+                residents, needed_bytes=needed_bytes, budget_bytes=self.budget_bytes, held_bytes=max(0, held_bytes), what=card.ref
+            )
             going = [slot for slot in self._slots if id(slot) in keys]
             self._remove(going)
+        self._unload_for(card, going)
+        owner = object()
+        self.budget.reserve(owner, needed_bytes, f"{card.name} ({choice.name})")
+        return owner
+
+    def _unload_for(self, card: ModelCard, going: list[Slot]) -> None:
         for slot in going:
             self.notify(f"Unloading {slot.card.name} ({slot.choice.name}) to make room for {card.name}.")
-        _close(going)
+        self._end(going)
+
+    def _end(self, going: list[Slot]) -> None:
+        """Closes engines that were removed, all at once, and frees their memory in the book."""
+        if len(going) > 1:
+            with ThreadPoolExecutor(len(going), "llmos-close") as threads:
+                list(threads.map(lambda slot: slot.engine.close(), going))
+        else:
+            for slot in going:
+                slot.engine.close()
+        for slot in going:
+            self.budget.free(slot.owner)
 
     def _give_back(self, slot: Slot) -> bool:
+        idle_bytes = slot.engine.measure() if slot.users == 1 else None  # its caches have grown while it worked
         with self._changed:
             slot.users -= 1
             slot.used_at = time.monotonic()
             self._changed.notify_all()
+        if idle_bytes is not None:
+            self.budget.adjust(slot.owner, idle_bytes)
         return True
 
     # -- keep-alive ----------------------------------------------------------------------------------------------------
@@ -323,7 +361,7 @@ class Pool:
                 if not going:
                     self._changed.wait(min((expires_in_s(slot) or 0.0 for slot in due), default=None))
                     continue
-            _close(going)
+            self._end(going)
 
     # -- parts ---------------------------------------------------------------------------------------------------------
     def _base_of(self, adapter: ModelCard) -> Resolved:
@@ -337,27 +375,6 @@ class Pool:
             hint="Pull the base model, then import the adapter again.",
         )
 
-    def _text_beside(self, resolved: Resolved) -> Callable[[], tuple[Tokenizer | None, ChatTemplate | None]]:
-        """Begins to read tokenizer and template while the engine loads; the result waits for them."""
-        if resolved.card.version in self._texts:
-            return lambda: self._text(resolved)
-        thread = ThreadPoolExecutor(1, "llmos-text")
-        reading = thread.submit(self._text, resolved)
-        thread.shutdown(wait=False)
-        return reading.result
-
-    def _text(self, resolved: Resolved) -> tuple[Tokenizer | None, ChatTemplate | None]:
-        version = resolved.card.version
-        known = self._texts.get(version)
-        if known is None:
-            loaded = load_text(resolved.card, resolved.folder)
-            with self._changed:
-                self._texts[version] = loaded
-                for old in [*self._texts][:-MAX_TEXTS]:
-                    del self._texts[old]
-            return loaded
-        return known
-
     def _of(self, name: str) -> list[Slot]:
         version = self.library.resolve(name).card.version
         found = [slot for slot in self._slots if slot.card.version == version]
@@ -367,19 +384,6 @@ class Pool:
 
     def _remove(self, going: list[Slot]) -> None:
         if going:
+            self._restarts += restarts(going)
             self._slots = [slot for slot in self._slots if slot not in going]
             self._changed.notify_all()
-
-
-def load_text(card: ModelCard, folder: Path) -> tuple[Tokenizer | None, ChatTemplate | None]:
-    """Tokenizer and chat template of a local model; (None, None) for a remote one."""
-    if card.format == "remote":
-        return None, None
-    from llmos.text.load import load_chat_template, load_tokenizer
-
-    return load_tokenizer(folder), load_chat_template(folder)
-
-
-def _close(slots: list[Slot]) -> None:
-    for slot in slots:
-        slot.engine.close()

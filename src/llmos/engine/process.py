@@ -4,6 +4,7 @@ engine/supervisor.py makes the next one."""
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -49,12 +51,11 @@ class WorkerProcess:
 
     def resident_bytes(self) -> int:
         """Physical memory of the process now, 0 when it is gone."""
-        import psutil
-
         try:
-            return int(psutil.Process(self.pid).memory_info().rss)
-        except psutil.NoSuchProcess:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        except (OSError, IndexError):
             return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def load(self, message: Load, limit_s: float | None = None) -> Loaded:
         """Blocks until the model is loaded. Raises what the load raised, EngineDied when the process ended over it, and

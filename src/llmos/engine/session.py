@@ -12,16 +12,17 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from llmos.engine.base import Adapter, Engine, Feature, Request, ScoreItem, ScoreResult, needed_features
+from llmos.engine.base import Adapter, Engine, Feature, Request, ScoreItem, ScoreResult
 from llmos.engine.choice import Work
-from llmos.engine.generation import Assembler, Generation
+from llmos.engine.generation import Assembler, Generation, Meter, unmetered
 from llmos.engine.limits import Limits
+from llmos.engine.needs import needed_features
 from llmos.engine.tooluse import ToolUse
 from llmos.errors import InvalidValue, UnsupportedFeature
 from llmos.library.base import ModelCard
 from llmos.text.base import ChatTemplate, Encoded, Tokenizer
 from llmos.text.shield import Shield
-from llmos.types import Family, Message, Sampling, TokenIds, Tool
+from llmos.types import Family, Message, Sampling, TokenIds, Tool, Usage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +56,8 @@ class Session:
     card: of the model (of the adapter for a PEFT card; `base` is then the base model's card, otherwise the same).
     requested: the name that was asked for. notice: a sentence to show once when that name stands for something else, or "".
     tokenizer: None for a remote model. template: None when the model has none. context_length: tokens, prompt and answer;
-    0 when not known (remote).
+    0 when not known (remote). meter: told of the tokens of each piece of work when it is over, from any thread. priority: of its
+    generations; what is not interactive stands back for what is (kernel/compute.py). cache_salt: of its requests (Request).
     """
 
     def __init__(
@@ -79,6 +81,9 @@ class Session:
         self.template = template
         self.context_length = context_length or self.base.context_length
         self.adapter = adapter
+        self.meter: Meter = unmetered
+        self.priority = "interactive"
+        self.cache_salt = ""
         self._engines = engines
         self._limits = Limits(card=self.base, context_length=self.context_length)
 
@@ -188,6 +193,8 @@ class Session:
             prompt=ids,
             sampling=sampling,
             deadline=None if deadline_s is None else time.monotonic() + deadline_s,
+            priority=self.priority,
+            cache_salt=self.cache_salt,
             stream=stream or bool(sampling.stop),  # a text that ends the answer must be seen when it comes
             adapter=self.adapter,
             text=text,
@@ -208,6 +215,7 @@ class Session:
             assembler=lambda index: self._assembler(index, sampling, use),
             prompt_ids=ids,
             on_end=lease.release,
+            meter=self.meter,
         )
 
     def _assembler(self, index: int, sampling: Sampling, use: ToolUse | None) -> Assembler:
@@ -222,7 +230,9 @@ class Session:
             self._limits.check(len(item.prompt), longest, param="continuations")
         features = {Feature.SCORE} | ({Feature.TOP_SCORE} if top else set()) | ({Feature.ADAPTERS} if self.adapter else set())
         with self._engines.lease(frozenset(features), "prefill") as engine:
-            return engine.score(items, top=top, adapter=self.adapter)
+            scored = engine.score(items, top=top, adapter=self.adapter)
+        self._read([item.prompt for item in items], [ids for item in items for ids in item.continuations])
+        return scored
 
     def embed(self, texts: Sequence[str | TokenIds], *, long: Literal["error", "mean"] = "error") -> NDArray[np.float32]:
         """[N, D] vectors. long: what to do with a text past the context: an error, or the mean of its parts by length."""
@@ -244,6 +254,7 @@ class Session:
                 groups.append(windows(plain, self.context_length - special, around=tokenizer.encode("", add_special=True)))
         with self._engines.lease(frozenset({Feature.EMBED}), "prefill") as engine:
             vectors = engine.embed([ids for group in groups for ids in group])
+        self._read([ids for group in groups for ids in group])
         return mean_of_windows(vectors, groups)
 
     def _embed_remotely(self, texts: Sequence[str | TokenIds], long: str) -> NDArray[np.float32]:
@@ -262,7 +273,9 @@ class Session:
         for pair in encoded:
             self._limits.check(len(pair.ids), 0, param="input")
         with self._engines.lease(frozenset({Feature.CLASSIFY}), "prefill") as engine:
-            return engine.classify([(pair.ids, pair.type_ids) for pair in encoded])
+            found = engine.classify([(pair.ids, pair.type_ids) for pair in encoded])
+        self._read([pair.ids for pair in encoded])
+        return found
 
     def tag(self, texts: Sequence[str | TokenIds]) -> list[NDArray[np.float32]]:
         """For each text [T, L] logits, one row a token of `encode(text, add_special=True)`."""
@@ -270,7 +283,9 @@ class Session:
         for one in ids:
             self._limits.check(len(one), 0, param="input")
         with self._engines.lease(frozenset({Feature.TAG}), "prefill") as engine:
-            return engine.tag(ids)
+            found = engine.tag(ids)
+        self._read(ids)
+        return found
 
     def fill_mask(self, texts: Sequence[str | TokenIds], candidates: Sequence[int] | None = None) -> list[NDArray[np.float32]]:
         """For each text with M mask tokens (`mask_token` in a str) [M, V] log-probabilities, or [M, len(candidates)]."""
@@ -284,7 +299,12 @@ class Session:
             if tokenizer.special.mask not in one:
                 raise InvalidValue(f"Text {place} has no mask token.", param="input", hint=f"Write {self.mask_token!r} in it.")
         with self._engines.lease(frozenset({Feature.FILL_MASK}), "prefill") as engine:
-            return engine.fill_mask(ids, candidates)
+            found = engine.fill_mask(ids, candidates)
+        self._read(ids)
+        return found
+
+    def _read(self, *inputs: Sequence[TokenIds]) -> None:
+        self.meter(Usage(prompt_tokens=sum(len(ids) for group in inputs for ids in group)))
 
     # -- tokens ------------------------------------------------------------------------------------------------------
     def encode(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> TokenIds:
@@ -305,6 +325,11 @@ class Session:
         return self._tokenizer().decode([mask], skip_special=False)
 
     # -- engines -----------------------------------------------------------------------------------------------------
+    @property
+    def engines(self) -> EngineSource:
+        """Where its engines come from, for who hands requests on that were made elsewhere (engine/broker.py)."""
+        return self._engines
+
     def engine_for(self, features: frozenset[Feature], work: Work = "prefill") -> Engine:
         """The engine that would serve these features now, to look at (its `features`, name, sizes). It is loaded when needed,
         but not kept: do work through the methods above. Raises UnsupportedFeature when there is none."""

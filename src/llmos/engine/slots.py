@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,7 @@ class Slot:
     card: ModelCard
     choice: EngineChoice
     engine: Engine
+    owner: object  # of its entry in the book of the memory
     users: int = 0
     used_at: float = field(default_factory=time.monotonic)
     keep_alive_s: float = NEVER
@@ -62,6 +64,16 @@ def resident(slot: Slot) -> Resident:
     )
 
 
+def idle_for(over_bytes: int, slots: Iterable[Slot]) -> list[Slot]:
+    """Idle engines whose end frees `over_bytes`, those first that are worth least; all that there are when they are not enough."""
+    going: list[Slot] = []
+    free = [slot for slot in slots if not (slot.users or slot.pinned)]
+    for slot in sorted(free, key=lambda slot: resident(slot).worth_going, reverse=True):
+        if sum(one.engine.memory_bytes for one in going) < over_bytes:
+            going.append(slot)
+    return going
+
+
 def expires_in_s(slot: Slot) -> float | None:
     return None if slot.pinned or slot.keep_alive_s < 0 else slot.keep_alive_s - slot.idle_s
 
@@ -81,6 +93,15 @@ class PoolLease:
 
     def __exit__(self, *exc: object) -> None:
         self.release()
+
+
+def restarts(slots: Iterable[Slot]) -> Counter[str]:
+    """How often the processes of these engines died and came back, by model."""
+    found: Counter[str] = Counter()
+    for slot in slots:
+        if number := getattr(slot.engine, "restarts", 0):
+            found[slot.card.name] += number
+    return found
 
 
 def info(slot: Slot) -> LoadedInfo:

@@ -80,7 +80,7 @@ class _Pending:
 
 class ProcessEngine(Engine):
     """The Engine of the pool's side. Construction loads the model, within load_limit_s; `failed` is set when it cannot come
-    back."""
+    back; `restarts`: how often it did."""
 
     def __init__(
         self,
@@ -94,6 +94,7 @@ class ProcessEngine(Engine):
     ) -> None:
         self.backend, self.variant, self.card = backend.name, variant.name, card
         self.failed: LLMOSError | None = None
+        self.restarts = 0
         self._message = Load(type(backend).__module__, backend.name, card, folder, variant, options, list(sys.path))
         self._blame = Blame()
         self._lock = threading.RLock()
@@ -149,6 +150,13 @@ class ProcessEngine(Engine):
     def running(self) -> int:
         with self._lock:
             return len(self._handles)
+
+    def measure(self) -> int:
+        with self._lock:
+            process = self._process
+        if process is not None:
+            self.memory_bytes = max(self.memory_bytes, process.resident_bytes())
+        return self.memory_bytes
 
     def close(self) -> None:
         with self._lock:
@@ -272,6 +280,7 @@ class ProcessEngine(Engine):
                 return
             try:
                 self._start()
+                self.restarts += 1
                 return
             except LLMOSError as error:
                 problem = error
@@ -317,8 +326,10 @@ def _name(message: Submit | Call) -> str | int:
 
 
 def _fingerprint(work: Request | Call) -> str:
-    """Equal for equal work, whoever asks: the id, the deadline and how the answer is handed over do not count."""
+    """Equal for equal work, whoever asks: the id, the deadline, its class and how the answer is handed over do not count."""
     plain: Any = (
-        replace(work, id="", deadline=None, stream=True) if isinstance(work, Request) else msgspec.structs.replace(work, id=0)
+        replace(work, id="", deadline=None, stream=True, priority="")
+        if isinstance(work, Request)
+        else msgspec.structs.replace(work, id=0)
     )
     return hashlib.sha256(msgspec.msgpack.encode(plain, enc_hook=str)).hexdigest()

@@ -159,7 +159,7 @@ class Channel:
         self._encoder = msgspec.msgpack.Encoder(enc_hook=_encode_other)
         self._decoder = msgspec.msgpack.Decoder(receives, dec_hook=_decode_other)
 
-    def send(self, message: ToWorker | ToParent) -> None:
+    def send(self, message: msgspec.Struct) -> None:
         """Raises OSError when the other end is gone, EngineError for a message over the limit."""
         with self._lock:
             data = self._encoder.encode(message)

@@ -1,8 +1,9 @@
 """The one database: SQLite in LLMOS_HOME, or PostgreSQL by LLMOS_DATABASE_URL. Same tables, same promises.
 
-A transaction that ended without an error is on disk (SQLite: WAL with synchronous=FULL). Transactions begin by taking the
-write lock, so two writers wait for each other instead of failing half-way. Opening migrates, under a lock, in one transaction:
-a kill leaves the old schema or the new one.
+A transaction that ended without an error is on disk (SQLite: WAL with synchronous=FULL), unless it was begun with durable=False:
+then the system has it, and it outlives the process but not a power cut. Transactions begin by taking the write lock, so two
+writers wait for each other instead of failing half-way. Opening migrates, under a lock, in one transaction: a kill leaves the
+old schema or the new one.
 """
 
 from __future__ import annotations
@@ -44,14 +45,16 @@ class Database:
         self._watching = threading.Lock()
 
     @contextmanager
-    def begin(self, *, read_only: bool = False) -> Iterator[Connection]:
+    def begin(self, *, read_only: bool = False, durable: bool = True) -> Iterator[Connection]:
         """A connection in a transaction: committed at the end, rolled back on an error.
 
-        read_only=True takes no write lock and refuses to write. Raises StorageError (disk full, damaged or unreachable
-        database) and OverCapacity (locked for longer than 30 s); IntegrityError of SQLAlchemy passes.
+        read_only=True takes no write lock and refuses to write. durable=False: for counts, for which nobody shall wait for a disk.
+        Raises StorageError (disk full, damaged or unreachable database) and OverCapacity (locked for longer than 30 s);
+        IntegrityError of SQLAlchemy passes.
         """
         try:
-            with self.engine.execution_options(llmos_read_only=read_only).begin() as connection:
+            options = {"llmos_read_only": read_only, "llmos_durable": durable}
+            with self.engine.execution_options(**options).begin() as connection:
                 yield connection
         except DBAPIError as problem:
             told = self._told(problem)
@@ -182,10 +185,15 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     read_only = bool(connection.get_execution_options().get("llmos_read_only"))
     connection.exec_driver_sql(f"PRAGMA query_only = {int(read_only)}")
+    if not read_only:
+        durable = connection.get_execution_options().get("llmos_durable", True)
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
 def _begin_postgresql(connection: Connection) -> None:
     if connection.get_execution_options().get("llmos_read_only"):
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+    elif not connection.get_execution_options().get("llmos_durable", True):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'")

@@ -15,10 +15,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmos.errors import OverCapacity, StorageError
+from llmos.errors import LLMOSError, OverCapacity, StorageError
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 _HANDLES = {errno.EMFILE, errno.ENFILE}
+HANDLES_RETRY_S = 1.0
 
 
 @contextlib.contextmanager
@@ -27,14 +28,24 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        if problem.errno in _HANDLES:
-            raise OverCapacity(f"Too many open files while working on {path}.", hint="Raise the limit (ulimit -n).") from problem
-        if problem.errno in _DISK:
-            raise StorageError(
-                f"Cannot write {path}: {problem.strerror}; {_free_or_zero(path):,} bytes are free there.",
-                hint="Free some space, or set LLMOS_HOME to a folder on another disk.",
-            ) from problem
-        raise
+        told = told_storage_error(problem, path)
+        if told is None:
+            raise
+        raise told from problem
+
+
+def told_storage_error(problem: OSError, path: Path) -> LLMOSError | None:
+    """What a full, read-only or failing disk at `path`, or too many open files, is for the user; None for other errors."""
+    if problem.errno in _HANDLES:
+        return OverCapacity(
+            f"Too many open files while working on {path}.", hint="Raise the limit (ulimit -n).", retry_after_s=HANDLES_RETRY_S
+        )
+    if problem.errno in _DISK:
+        return StorageError(
+            f"Cannot write {path}: {problem.strerror}; {_free_or_zero(path):,} bytes are free there.",
+            hint="Free some space, or set LLMOS_HOME to a folder on another disk.",
+        )
+    return None
 
 
 def _free_or_zero(path: Path) -> int:

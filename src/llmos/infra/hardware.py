@@ -109,6 +109,16 @@ def fingerprint(hardware: Hardware | None = None) -> str:
     return hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def memory(root: Path = Path("/")) -> tuple[Fact, Fact]:
+    """Total and available bytes now; cheap enough to be asked every second."""
+    return _memory(root)
+
+
+def cores(root: Path = Path("/")) -> Fact:
+    """Threads that may run at once for us, now."""
+    return _cores(root, _affinity())
+
+
 @lru_cache(maxsize=1)
 def _machine() -> Hardware:
     return detect()

@@ -6,6 +6,7 @@ Each pattern begins with a fixed word, so that a long hostile text is read once 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ _NAMED = re.compile(
       |[-_]token|signature)["']?) (?P<sep>\s*[=:]\s*) (?P<value>"[^"]*"|'[^']*'|(?:(?:Bearer|Basic)\s+)?[^\s"'&,;}\])]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _SECRET_NAMES = re.compile(r"api[-_]?key|authorization|cookie|passw(or)?d|secret|token$|signature|credential", re.IGNORECASE)
 
 
@@ -41,6 +43,12 @@ def redact(text: str) -> str:
     text = _NAMED.sub(lambda found: f"{found['name']}{found['sep']}{MARK}", text)
     text = _BEARER.sub(lambda found: f"{found[1]}{found[2]}{MARK}", text)
     return _URL_USER.sub(f"{MARK}@", text)
+
+
+def visible(text: str) -> str:
+    """The text without what a terminal or a reader's eye would obey: control and bidirectional characters, line and paragraph
+    separators show as \\x1b. Line ends and tabs stay."""
+    return "".join(one if one in "\n\t" or unicodedata.category(one) not in _OBEYED else f"\\x{ord(one):02x}" for one in text)
 
 
 def redact_value(value: Any, name: str = "") -> Any:

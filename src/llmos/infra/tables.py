@@ -5,9 +5,9 @@ JSON is kept as text, times as UTC in ISO 8601, so that rows read the same in SQ
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-REVISION = "0001"  # the newest migration; what a database must be at for this program
+REVISION = "0002"  # the newest migration; what a database must be at for this program
 
 metadata = MetaData(
     naming_convention={
@@ -63,4 +63,155 @@ engine_choices = Table(
     Column("key", String(255), primary_key=True),
     Column("document", Text, nullable=False),
     Column("at", String(32), nullable=False),
+)
+
+# -- jobs (kernel/store.py) --------------------------------------------------------------------------------------------
+# JSON columns: params, resources, retry, labels, progress, checkpoint, result, error. Meaning of each: Job in kernel/base.py.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(40), primary_key=True),  # grows with time: ordering by it is ordering by submission
+    Column("kind", String(64), nullable=False),
+    Column("params", Text, nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("submitted_by", String(64), nullable=False),
+    Column("priority", String(16), nullable=False),
+    Column("resources", Text, nullable=False),
+    Column("retry", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("idempotency_key", String(255)),
+    Column("state", String(16), nullable=False),
+    Column("wish", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("lost", Integer, nullable=False),
+    Column("runner", String(128), nullable=False),
+    Column("beat", Integer, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    Column("progress", Text, nullable=False),
+    Column("checkpoint", Text),
+    Column("result", Text),
+    Column("error", Text),
+    Column("created_at", String(32), nullable=False),
+    Column("not_before", String(32)),
+    Column("deadline_at", String(32)),
+    Column("started_at", String(32)),
+    Column("finished_at", String(32)),
+    UniqueConstraint("project", "idempotency_key"),
+    Index("ix_jobs_state", "state"),
+    Index("ix_jobs_project", "project"),
+)
+job_dependencies = Table(
+    "job_dependencies",
+    metadata,
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("needs", String(40), primary_key=True),
+    Index("ix_job_dependencies_needs", "needs"),
+)
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("data", Text, nullable=False),
+)
+# Who runs jobs now. `beat` stands still when the process is gone; host and pid let a neighbour see that at once.
+runners = Table(
+    "runners",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("host", String(128), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("beat", Integer, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("started_at", String(32), nullable=False),
+)
+
+# -- files that users send and jobs make (infra/uploads.py); the bytes are a blob ------------------------------------
+files = Table(
+    "files",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("project", String(64), nullable=False),
+    Column("filename", String(255), nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("created_by", String(64), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("expires_at", String(32)),
+    Index("ix_files_project", "project"),
+    Index("ix_files_sha256", "sha256"),
+)
+
+# -- access (access/) ---------------------------------------------------------------------------------------------------
+projects = Table(
+    "projects",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("log_contents", Integer, nullable=False),  # 1: requests and answers of this project are kept for its feedback loop
+    Column("created_at", String(32), nullable=False),
+)
+# A key is kept as HMAC-SHA256 only. scopes and quotas are JSON.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("name", String(128), nullable=False),
+    Column("project", String(64), ForeignKey("projects.name"), nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("priority", String(16), nullable=False),
+    Column("quotas", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("expires_at", String(32)),
+    Column("revoked_at", String(32)),
+    Column("replaces", String(40)),
+    Column("last_used_at", String(32)),
+)
+# What each key has used of a quota in the window that began at `window` (ISO 8601); and what it used of a model on a day.
+quota_use = Table(
+    "quota_use",
+    metadata,
+    Column("key_id", String(40), primary_key=True),
+    Column("quota", String(32), primary_key=True),
+    Column("window", String(32), nullable=False),
+    Column("used", BigInteger, nullable=False),
+)
+usage = Table(
+    "usage",
+    metadata,
+    Column("key_id", String(40), primary_key=True),
+    Column("model", String(255), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("project", String(64), nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+)
+# Each row's hash covers the row and the hash before it: an edit or a removal in the middle breaks the chain.
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", String(32), nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("target", String(255), nullable=False),
+    Column("outcome", String(32), nullable=False),
+    Column("details", Text, nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+# Which projects see a model; a row with the project "" shows it to all.
+model_projects = Table(
+    "model_projects",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("project", String(64), primary_key=True),
 )

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from llmos.errors import Conflict, InvalidValue, NotFound, did_you_mean
 from llmos.infra.database import Database
+from llmos.infra.redact import redact
 from llmos.infra.tables import alias_history, aliases
 from llmos.library.cards import now
 
@@ -92,4 +93,4 @@ def _write(connection: Connection, name: str, target: str | None, actor: str, re
     connection.execute(delete(aliases).where(aliases.c.name == name))
     if target:
         connection.execute(insert(aliases).values(name=name, target=target, updated_at=at))
-    connection.execute(insert(alias_history).values(name=name, target=target, actor=actor, reason=reason, at=at))
+    connection.execute(insert(alias_history).values(name=name, target=target, actor=actor, reason=redact(reason), at=at))

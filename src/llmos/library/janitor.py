@@ -52,7 +52,7 @@ def drop_unused(store: ModelStore, rows: ModelRows, blobs: Iterable[str], *, ver
     count on them."""
     try:
         with store.lock(STORE_LOCK, wait=False):
-            if version and all(card.version != version for card in rows.all()):
+            if version and all(card.version != version for card in rows.of_all.all()):
                 store.remove_folder(version)
             return _remove(store.blobs, set(blobs) - _used(rows))
     except Conflict:
@@ -62,7 +62,7 @@ def drop_unused(store: ModelStore, rows: ModelRows, blobs: Iterable[str], *, ver
 def collect_garbage(store: ModelStore, rows: ModelRows, *, dry_run: bool) -> GcReport:
     """Raises Conflict while a pull is running."""
     with store.lock(STORE_LOCK, wait=False):
-        versions = {card.version for card in rows.all()}
+        versions = {card.version for card in rows.of_all.all()}
         folders = [store.folder(version) for version in store.versions() if version not in versions] + store.leftovers()
         blobs = sorted(set(store.blobs) - _used(rows))
         partials = store.blobs.partials()
@@ -81,7 +81,7 @@ def collect_garbage(store: ModelStore, rows: ModelRows, *, dry_run: bool) -> GcR
 
 
 def _used(rows: ModelRows) -> set[str]:
-    return {file.sha256 for card in rows.all() for file in card.files}
+    return {file.sha256 for card in rows.of_all.all() for file in card.files}
 
 
 def _remove(blobs: BlobStore, unused: Iterable[str]) -> int:

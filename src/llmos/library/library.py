@@ -4,15 +4,18 @@ resolve   what a name means now, from this machine alone
 ensure    the same, bringing the model first when it is not here
 pull, import_path, import_ollama, remove, verify, gc     change or check what is here
 alias, unalias, aliases, alias_history, rollback_alias   move names
+seen_by   the same library as one project sees it
 """
 
 from __future__ import annotations
 
+import copy
 import getpass
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from llmos.access.service import record_local
 from llmos.errors import Conflict, CorruptFile, InvalidValue, LLMOSError, NotFound, SourceError, Unreachable, did_you_mean
 from llmos.infra.database import Database, open_database
 from llmos.infra.fetch import Fetcher
@@ -29,6 +32,8 @@ from llmos.library.store import ModelStore
 from llmos.plugins import load_plugins
 from llmos.settings import Settings
 
+MAX_VIEWS = 256
+
 # `list` is a method below; inside the class its name means that.
 Cards = list[ModelCard]
 Verdicts = list[FileVerdict]
@@ -38,26 +43,53 @@ Moves = list[AliasMove]
 class Library:
     """All models of one LLMOS_HOME. Thread-safe; several processes may use the same home at once.
 
-    A name in a request from the network must not reach `pull` or `ensure` when `parse(name).is_local_disk`.
+    A name in a request from the network must not reach `pull` or `ensure` when `parse(name).is_local_disk`. on_change(action,
+    target) is told of every change that was made.
     """
 
-    def __init__(self, settings: Settings, *, database: Database | None = None, fetcher: Fetcher | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database | None = None,
+        fetcher: Fetcher | None = None,
+        on_change: Callable[[str, str], None] = lambda action, target: None,
+    ) -> None:
         load_plugins()
         self.settings = settings
+        self._changed = on_change
+        self._views: dict[str, Library] = {}
         self.database = database or open_database(settings)
         self.fetcher = fetcher or Fetcher(settings)
         self.catalogue: Catalogue = catalogue()
         self.store = ModelStore(settings.home)
-        self._rows = ModelRows(self.database)
         self._aliases = Aliases(self.database)
-        self._resolver = Resolver(settings, rows=self._rows, aliases=self._aliases, store=self.store, catalogue=self.catalogue)
-        self._puller = Puller(
-            settings, fetcher=self.fetcher, store=self.store, rows=self._rows, base_of=lambda name: self.ensure(name).card
-        )
+        self._look_with(ModelRows(self.database))
 
     @classmethod
     def open(cls, settings: Settings) -> Library:
-        return cls(settings)
+        """For who works on this machine: what they change goes into the audit log under their name."""
+        library = cls(settings)
+        library._changed = lambda action, target: record_local(settings, library.database, action, target)
+        return library
+
+    def _look_with(self, rows: ModelRows) -> None:
+        self._rows = rows
+        self._resolver = Resolver(self.settings, rows=rows, aliases=self._aliases, store=self.store, catalogue=self.catalogue)
+        self._puller = Puller(
+            self.settings, fetcher=self.fetcher, store=self.store, rows=rows, base_of=lambda name: self.ensure(name).card
+        )
+
+    def seen_by(self, project: str) -> Library:
+        """The same library as a project sees it: what is everybody's, and its own. What it pulls becomes its own."""
+        view = self._views.get(project)
+        if view is None:
+            view = copy.copy(self)
+            view._look_with(ModelRows(self.database, project))
+            if len(self._views) >= MAX_VIEWS:
+                self._views.clear()
+            self._views[project] = view
+        return view
 
     # -- names to models ---------------------------------------------------------------------------------------------
     def resolve(self, name: str) -> Resolved:
@@ -112,10 +144,17 @@ class Library:
         reference, _ = self._resolver.meaning(name)
         return self._pull(reference, progress, accept_licence=accept_licence, cancel=cancel)
 
-    def import_path(self, path: str | Path, *, name: str | None = None, progress: Report | None = None) -> ModelCard:
+    def import_path(
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        progress: Report | None = None,
+        cancel: threading.Event | None = None,
+    ) -> ModelCard:
         """Copies a model file or folder of this disk into the library. Without a name it gets that of the file."""
         place = Path(path).expanduser().absolute()
-        return self._pull(parse(f"file:/{str(place).lstrip('/')}"), progress, name=name)
+        return self._pull(parse(f"file:/{str(place).lstrip('/')}"), progress, name=name, cancel=cancel)
 
     def import_ollama(self, name: str, *, as_name: str | None = None) -> ModelCard:
         """Takes over a model that Ollama has here, without copying it. `name` is Ollama's: qwen3:0.6b."""
@@ -132,9 +171,11 @@ class Library:
     ) -> ModelCard:
         order = self._order(reference, checked_name(name) if name else None)
         try:
-            return self._puller.run(order, report=report, accept_licence=accept_licence, cancel=cancel)
+            card = self._puller.run(order, report=report, accept_licence=accept_licence, cancel=cancel)
         except Unreachable as problem:
             raise self._with_alternatives(problem, order) from None
+        self._changed("library.import" if reference.is_local_disk else "library.pull", card.ref)
+        return card
 
     def _order(self, reference: Reference, name: str | None) -> Order:
         if reference.scheme == "remote":
@@ -173,6 +214,8 @@ class Library:
         card = self.show(name)
         if not card.files:
             raise InvalidValue(f"{name} is a remote model; there is nothing to remove.", param="model")
+        if self._rows.project is not None and (owners := self._rows.owners(card)) != {self._rows.project}:
+            return self._leave_to(card, owners)
         last = len(self._rows.find(card.name)) == 1
         users = [alias for alias, target in self._aliases.all().items() if self._points_to(target, card, last=last)]
         if users:
@@ -181,12 +224,23 @@ class Library:
                 param="model",
                 hint=f"Move it first, or: llmos alias --remove {users[0]}",
             )
-        adapters = [other.ref for other in self.list() if other.base == card.version]
-        if adapters and not any(other.version == card.version and other.name != card.name for other in self.list()):
+        everything = self._rows.of_all.all()
+        adapters = [other.ref for other in everything if other.base == card.version]
+        if adapters and not any(other.version == card.version and other.name != card.name for other in everything):
             raise Conflict(
                 f"The adapter {', '.join(adapters)} needs {card.ref}.", param="model", hint=f"First: llmos rm {adapters[0]}"
             )
-        return drop_model(self.store, self._rows, card)
+        freed_bytes = drop_model(self.store, self._rows, card)
+        self._changed("library.remove", card.ref)
+        return freed_bytes
+
+    def _leave_to(self, card: ModelCard, owners: frozenset[str]) -> int:
+        """A model of several projects stays for the others; one that is everybody's cannot be removed for one of them."""
+        if self._rows.project not in owners:
+            raise Conflict(f"{card.ref} is everybody's; a key with the scope admin can remove it.", param="model")
+        self._rows.disown(card)
+        self._changed("library.remove", card.ref)
+        return 0
 
     def _points_to(self, target: str, card: ModelCard, *, last: bool) -> bool:
         reference, _ = self._resolver.meaning(target)
@@ -199,7 +253,10 @@ class Library:
 
     def gc(self, dry_run: bool = False) -> GcReport:
         """Removes blobs and folders of no model, and unfinished downloads. Raises Conflict while a pull is running."""
-        return collect_garbage(self.store, self._rows, dry_run=dry_run)
+        report = collect_garbage(self.store, self._rows, dry_run=dry_run)
+        if not dry_run:
+            self._changed("library.gc", f"{report.freed_bytes} bytes")
+        return report
 
     def accept_licence(self, name: str) -> CatalogueEntry:
         """Remembers that the user accepts the terms of a catalogue model."""
@@ -221,19 +278,31 @@ class Library:
         if reference.scheme or not self.catalogue.find(reference.place) or reference.revision:
             self.resolve(target)
         self._aliases.move(name, target, actor=actor or _user(), reason=reason)
+        self._changed("alias.set", f"{name} -> {target}")
 
     def unalias(self, name: str, reason: str = "", *, actor: str = "") -> None:
         self._aliases.remove(name, actor=actor or _user(), reason=reason)
+        self._changed("alias.remove", name)
 
     def aliases(self) -> dict[str, str]:
         """Name to target, as set by users. The catalogue's own are in `catalogue.stand_ins`."""
-        return self._aliases.all()
+        found = self._aliases.all()
+        return found if self._rows.project is None else {name: target for name, target in found.items() if self._sees(target)}
+
+    def _sees(self, target: str) -> bool:
+        try:
+            self._resolver.card(target)
+        except NotFound:
+            return False
+        return True
 
     def alias_history(self, name: str) -> Moves:
         return self._aliases.history(name)
 
     def rollback_alias(self, name: str, *, actor: str = "") -> str:
-        return self._aliases.rollback(name, actor=actor or _user())
+        target = self._aliases.rollback(name, actor=actor or _user())
+        self._changed("alias.rollback", f"{name} -> {target}")
+        return target
 
 
 def _floating(reference: Reference) -> Reference:

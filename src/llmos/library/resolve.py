@@ -140,6 +140,8 @@ class Resolver:
     def _absent(self, text: str, reference: Reference) -> NotFound:
         local = sorted({card.name for card in self.rows.all()})
         here = f" On this machine: {', '.join(local)}." if local else ""
+        if self.rows.project is not None and self.aliases.target(parse(text).place) is not None:
+            return NotFound(f"There is no model {text!r}.", param="model")  # what the alias means is not for this project
         if reference.scheme or self.catalogue.find(reference.place):
             return NotFound(f"{text} is not on this machine.", param="model", hint=f"Get it with: llmos pull {reference}.{here}")
         if versions := [card.ref for card in self.rows.find(reference.place)]:
@@ -148,7 +150,7 @@ class Resolver:
                 param="model",
                 hint=f"There are: {', '.join(versions)}.",
             )
-        known = [*local, *self.aliases.all(), *self.catalogue.names()]
+        known = [*local, *(self.aliases.all() if self.rows.project is None else ()), *self.catalogue.names()]
         return NotFound(f"There is no model {text!r}.", param="model", hint=did_you_mean(text, list(dict.fromkeys(known))))
 
 

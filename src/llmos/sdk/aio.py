@@ -16,8 +16,10 @@ from llmos.library.base import ModelCard
 from llmos.library.janitor import FileVerdict, GcReport
 from llmos.sdk.base import Labels, LongInput, Ranked, Scored
 from llmos.sdk.client import LLMOS
+from llmos.sdk.jobs_aio import AsyncJobs
 from llmos.sdk.model import Chat, Model, Texts
 from llmos.sdk.options import Options
+from llmos.sdk.status import Status
 from llmos.sdk.text import Text, TextStream
 from llmos.types import Prediction, Tool
 
@@ -167,6 +169,13 @@ class AsyncLLMOS:
 
     async def unload(self, name: str) -> None:
         await asyncio.to_thread(self._llmos.unload, name)
+
+    @property
+    def jobs(self) -> AsyncJobs:
+        return AsyncJobs(self._llmos._transport.jobs)
+
+    async def status(self) -> Status:
+        return await asyncio.to_thread(self._llmos.status)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._llmos.close)

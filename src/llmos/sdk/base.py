@@ -9,14 +9,16 @@ Both have the same methods with the same errors, so a program moves from one to 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmos.engine.choice import Work
+from llmos.kernel.base import Job, JobEvent, JobSpec, JobState
 from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard, Progress
 from llmos.library.janitor import FileVerdict, GcReport
+from llmos.sdk.status import Status
 from llmos.sdk.text import Answer
 from llmos.types import Message, Prediction, Sampling, Tool
 
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 
 Labels = Sequence[str] | Mapping[str, str]
 LongInput = Literal["error", "mean"]
+Steering = Literal["cancel", "pause", "resume"]
+
+# `list` is a method below; inside the class its name means that.
+JobRows = list[Job]
+EventRows = list[JobEvent]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +62,46 @@ class Scored:
     continuation: str
     logprob: float
     num_tokens: int
+
+
+class JobCalls(ABC):
+    """The contract of jobs: where they are kept and asked for. Every method may be called from any thread; an id that is not
+    there, or belongs to another project, is NotFound."""
+
+    @abstractmethod
+    def submit(self, spec: JobSpec) -> Job: ...
+
+    @abstractmethod
+    def get(self, job_id: str) -> Job: ...
+
+    @abstractmethod
+    def list(
+        self, *, states: Sequence[JobState], kind: str | None, labels: Mapping[str, str], limit: int, before: str | None
+    ) -> JobRows:
+        """Newest first. before: only those older than this id, for the next page."""
+
+    @abstractmethod
+    def steer(self, job_id: str, how: Steering) -> Job: ...
+
+    @abstractmethod
+    def remove(self, job_id: str) -> None: ...
+
+    @abstractmethod
+    def events(self, job_id: str, *, after: int, limit: int) -> EventRows:
+        """What has happened so far, from event `after` + 1 on."""
+
+    @abstractmethod
+    def follow(
+        self, job_id: str, *, after: int, timeout_s: float | None = None, types: Sequence[str] = ()
+    ) -> Generator[JobEvent, None, None]:
+        """Events as they come, of the given types only (all when there are none), until the job is over. Raises
+        DeadlineExceeded after timeout_s; the job goes on."""
+
+    @abstractmethod
+    def afollow(
+        self, job_id: str, *, after: int, timeout_s: float | None = None, types: Sequence[str] = ()
+    ) -> AsyncGenerator[JobEvent, None]:
+        """`follow` for an event loop; leaving it leaves nothing behind."""
 
 
 class Transport(ABC):
@@ -144,6 +191,14 @@ class Transport(ABC):
 
     @abstractmethod
     def unload(self, name: str) -> None: ...
+
+    # -- the kernel --------------------------------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def jobs(self) -> JobCalls: ...
+
+    @abstractmethod
+    def status(self) -> Status: ...
 
     @abstractmethod
     def close(self) -> None: ...

@@ -12,7 +12,9 @@ from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard, Progress
 from llmos.library.janitor import FileVerdict, GcReport
 from llmos.sdk.base import Transport
+from llmos.sdk.jobs import Jobs
 from llmos.sdk.model import Model
+from llmos.sdk.status import Status
 from llmos.settings import Settings, current
 
 Notify = Callable[[str], None]
@@ -120,6 +122,15 @@ class LLMOS:
 
     def unload(self, name: str) -> None:
         self._transport.unload(name)
+
+    @property
+    def jobs(self) -> Jobs:
+        """Work that is longer than a call: `llmos.jobs.submit("pull", {"model": "…"})`."""
+        return Jobs(self._transport.jobs)
+
+    def status(self) -> Status:
+        """What runs now: the machine, models in memory, the queue, jobs."""
+        return self._transport.status()
 
     def close(self) -> None:
         self._transport.close()

@@ -22,6 +22,8 @@ from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard, Progress
 from llmos.library.janitor import FileVerdict, GcReport
 from llmos.sdk.base import Labels, LongInput, Opened, Ranked, Scored, Transport
+from llmos.sdk.jobs_http import HTTPJobs
+from llmos.sdk.status import Status
 from llmos.sdk.text import Answer
 from llmos.settings import Settings
 from llmos.types import Family, Message, Prediction, Sampling, Tool
@@ -42,6 +44,7 @@ class HTTPTransport(Transport):
         self._settings, self._notify = settings, notify
         self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(base_url=self.url, headers=self._headers, timeout=httpx.Timeout(settings.request_deadline_s))
+        self._jobs = HTTPJobs(self._client, self._call, _error)
         self._engines: dict[str, Engine] = {}
         self._told: set[str] = set()
 
@@ -184,14 +187,24 @@ class HTTPTransport(Transport):
     def unload(self, name: str) -> None:
         self._call("DELETE", f"/api/v1/loaded/{name}")
 
+    # -- the kernel --------------------------------------------------------------------------------------------------
+    @property
+    def jobs(self) -> HTTPJobs:
+        return self._jobs
+
+    def status(self) -> Status:
+        found = self._call("GET", "/api/v1/status")
+        found["jobs"] = [{"beat": 0, **row} for row in found["jobs"]]
+        return msgspec.convert(found, Status)
+
     def close(self) -> None:
         for engine in self._engines.values():
             engine.close()
         self._client.close()
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None, *, params: Any = None) -> Any:
         with self._guard():
-            answer = self._client.request(method, path, json=body)
+            answer = self._client.request(method, path, json=body, params=params)
         if answer.is_error:
             raise _error(answer.status_code, answer.text)
         return answer.json()

@@ -14,6 +14,8 @@ from llmos.library.janitor import FileVerdict, GcReport
 from llmos.library.library import Library
 from llmos.plugins import load_plugins
 from llmos.sdk.base import Labels, LongInput, Opened, Ranked, Scored, Transport
+from llmos.sdk.jobs_local import LocalJobs
+from llmos.sdk.status import ModelStatus, Status, gather
 from llmos.sdk.text import Answer
 from llmos.settings import Settings
 from llmos.types import Message, Prediction, Sampling, Tool
@@ -31,6 +33,7 @@ class LocalTransport(Transport):
         load_plugins()
         self.library = Library.open(settings)
         self.pool = Pool(settings, self.library, inline=True, notify=notify, one_shot=one_shot)
+        self._jobs = LocalJobs(settings, self.library.database, notify=notify)
         self._engines: dict[str, str | None] = {}
         self._notify = notify
         self._told: set[str] = set()
@@ -150,5 +153,16 @@ class LocalTransport(Transport):
     def unload(self, name: str) -> None:
         self.pool.unload(name)
 
+    # -- the kernel --------------------------------------------------------------------------------------------------
+    @property
+    def jobs(self) -> LocalJobs:
+        return self._jobs
+
+    def status(self) -> Status:
+        loaded = tuple(ModelStatus.of(info) for info in self.pool.loaded())
+        return gather(self._jobs.jobs, models=loaded, budget_bytes=self.pool.budget_bytes)
+
     def close(self) -> None:
+        self._jobs.close()
         self.pool.close()
+        self.library.database.close()

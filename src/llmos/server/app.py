@@ -14,23 +14,33 @@ from typing import TYPE_CHECKING, cast
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import Scope
 
 import llmos
+from llmos.access.service import Access
 from llmos.errors import InvalidValue, LLMOSError
-from llmos.infra.logs import get_logger
+from llmos.infra.database import Database, open_database
+from llmos.infra.uploads import Uploads
 from llmos.server import problems
 from llmos.server.answers import ErrorAnswer, errors
+from llmos.server.batch.lending import Lending
 from llmos.server.gate import Gate, is_loopback
+from llmos.server.gauges import Gauges
+from llmos.server.guard import Guard
 from llmos.server.limits import Admission, Limits
 from llmos.server.metrics import Metrics
+from llmos.server.recent import Recent
 from llmos.server.routes import (
     anthropic,
+    audit,
+    batches,
     chat,
     completions,
     docs,
     embeddings,
+    files,
     health,
+    jobs,
+    keys,
     library,
     models,
     moderations,
@@ -38,28 +48,37 @@ from llmos.server.routes import (
     rerank,
     responses,
     scoring,
+    status,
     tasks,
     tokens,
 )
+from llmos.server.scopes import RouteTable
+from llmos.server.service import JobService
 from llmos.server.state import State
+from llmos.server.telemetry import Telemetry
 from llmos.settings import Settings
 
 if TYPE_CHECKING:
     from llmos.engine.pool import Pool
     from llmos.library.library import Library
 
-log = get_logger("server")
 ROUTES = (
     chat,
     completions,
     responses,
     embeddings,
+    files,
+    batches,
     rerank,
     scoring,
     moderations,
     models,
     tokens,
     library,
+    jobs,
+    status,
+    keys,
+    audit,
     tasks,
     ollama,
     anthropic,
@@ -85,48 +104,72 @@ def routed(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | No
     return app
 
 
-def create_app(settings: Settings, pool: Pool, *, limits: Limits | None = None) -> FastAPI:
-    """Raises InvalidValue when the address can be reached from outside and no key is set."""
-    if not is_loopback(settings.host) and settings.api_key is None:
+def _opened(settings: Settings, library: Library) -> tuple[Database, Access]:
+    database = library.database or open_database(settings)
+    access = Access(settings, database, local_is_open=is_loopback(settings.host))
+    access.ring.refresh()
+    if not is_loopback(settings.host) and not access.ring.locked:
+        if library.database is None:
+            database.close()
         raise InvalidValue(
-            f"The address {settings.host} can be reached by others and LLMOS_API_KEY is not set.",
+            f"The address {settings.host} can be reached by others, and there is no key.",
             param="LLMOS_API_KEY",
-            hint="Set a key, or bind 127.0.0.1.",
+            hint="Make one (llmos keys create NAME), set LLMOS_API_KEY, or bind 127.0.0.1.",
         )
-    limits = limits or Limits(queue=settings.max_queue)
+    return database, access
+
+
+def create_app(settings: Settings, pool: Pool, *, limits: Limits | None = None) -> FastAPI:
+    """Raises InvalidValue when the address can be reached from outside and there is no key."""
+    library = cast("Library", pool.library)
+    database, access = _opened(settings, library)
+    limits = limits or Limits(queue=settings.max_queue, upload_bytes=settings.max_upload_bytes)
     metrics = Metrics()
+    telemetry = Telemetry(settings, metrics)
+    service = JobService(settings, database, lambda: state.draining, pool)
     state = State(
         settings=settings,
         pool=pool,
-        library=cast("Library", pool.library),
+        library=library,
         limits=limits,
         admission=Admission(limits),
         metrics=metrics,
+        database=database,
+        access=access,
+        jobs=service.jobs,
+        watcher=service.watcher,
+        recent=Recent(),
+        uploads=Uploads(database, settings.home / "files"),
     )
-
-    def observe(scope: Scope, status: int, seconds: float) -> None:
-        metrics.observe(scope, status, seconds)
-        noted = scope["state"]
-        facts = {"method": scope["method"], "path": scope["path"], "status": status, "seconds": round(seconds, 4)}
-        facts |= {"request_id": noted["request_id"], "user": noted.get("user")}
-        facts |= {name: noted[name] for name in ("asked", "answered") if name in noted}
-        log.info("request", extra=facts)
+    lending = Lending(state)
+    metrics.registry.register(Gauges(state, metrics))
+    telemetry.trace_jobs(service.runner)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         threads = ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="llmos-request")
         asyncio.get_running_loop().set_default_executor(threads)
+        access.start()
+        lending.start()
+        service.start()
         state.ready = True
         try:
             yield
         finally:
             state.draining = True
+            await service.close()
+            await asyncio.to_thread(lending.close)
             await asyncio.to_thread(pool.close)
+            await asyncio.to_thread(telemetry.close)
+            await asyncio.to_thread(access.close)
+            if library.database is None:
+                await asyncio.to_thread(database.close)
 
     app = routed(lifespan)
     app.state.llmos = state
     app.add_exception_handler(LLMOSError, problems.on_llmos_error)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)
-    app.add_middleware(Gate, settings=settings, limits=limits, observe=observe)
+    guard = Guard(access, RouteTable(module.router for module in ROUTES))
+    app.add_middleware(Gate, settings=settings, limits=limits, guard=guard, observe=telemetry.over)
     return app

@@ -1,7 +1,7 @@
 """The one door of the server: what every request passes, whatever its route. Plain ASGI, so that streams stay streams.
 
-    request id -> Host -> browser origin -> key -> room (connections, bytes) -> whole body in time -> the app
-                                                                            <- security headers, x-request-id
+    request id -> Host -> browser origin -> key, scope, quota (guard.py) -> room (connections, bytes) -> whole body in time -> the app
+                                                                   <- security headers, x-request-id, x-ratelimit-…, audit
 
 A refusal here is answered in the OpenAI error shape and touches nothing behind. Only /healthz and /readyz need no key.
 """
@@ -9,21 +9,22 @@ A refusal here is answered in the OpenAI error shape and touches nothing behind.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 import re
 import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llmos.errors import InvalidValue, LLMOSError, OverCapacity, PermissionDenied
+from llmos.errors import InvalidValue, LLMOSError, OverCapacity
+from llmos.infra.files import told_storage_error
 from llmos.infra.logs import get_logger
+from llmos.server.guard import Guard, Visit
 from llmos.server.limits import Limits
 from llmos.server.problems import Refused, answer
 from llmos.settings import Settings
@@ -49,16 +50,16 @@ def is_loopback(host: str) -> bool:
 
 
 class Gate:
-    """`observe(scope, status, seconds)` is told of every request once it is over (metrics, access log); with
-    LLMOS_LOG_CONTENTS the state of the scope then holds `asked` and `answered`, the two bodies."""
+    """`observe(scope, status, seconds)` is told of every request once it is over (metrics, access log); where contents may be
+    logged (LLMOS_LOG_CONTENTS, or the project's own) the state of the scope then holds `asked` and `answered`, the two bodies."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, limits: Limits, observe: Observe) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, limits: Limits, guard: Guard, observe: Observe) -> None:
         self.app = app
         self.limits = limits
+        self.guard = guard
         self.log_contents = settings.log_contents
         self.observe = observe
         self.hosts = {name.lower() for name in (*_LOOPBACK, settings.host, *settings.allowed_hosts)} - {"0.0.0.0", "::"}  # noqa: S104
-        self.key_digest = hashlib.sha256(settings.api_key.encode()).digest() if settings.api_key else None
         self.active = 0
         self.buffered_bytes = 0
 
@@ -72,6 +73,7 @@ class Gate:
         at_end: list[Callable[[], None]] = []
         answered: list[bytes] = []
         scope.setdefault("state", {}).update(request_id=request_id, at_end=at_end)
+        visit = self.guard.visit(scope)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status, started
@@ -81,52 +83,87 @@ class Gate:
                 headers["x-request-id"] = request_id
                 for name, value in _SECURITY.items():
                     headers.setdefault(name, value)
-            elif self.log_contents:
+            elif self.log_contents or visit.logs_contents:
                 answered.append(message.get("body", b""))
             await send(message)
 
+        async def send_audited(message: Message) -> None:
+            await visit.sending(message, send_with_headers)
+
         self.active += 1
         try:
-            await self._pass(scope, receive, send_with_headers)
+            await self._pass(visit, receive, send_audited)
         except ConnectionAbortedError:
             status = 499
-        except Exception:
+        except Exception as problem:
             log.exception("request failed", extra={"request_id": request_id, "path": scope["path"]})
             if started:
                 raise  # half an answer is out: the connection must break
-            await answer(unforeseen(request_id), scope["path"])(scope, receive, send_with_headers)
+            error = unforeseen(request_id, problem)
+            scope["state"]["refusal"] = error.code
+            await answer(error, scope["path"])(scope, receive, send_with_headers)
         finally:
             self.active -= 1
             for give_back in at_end:
                 give_back()
-            if self.log_contents:
+            if self.log_contents or visit.logs_contents:
                 scope["state"]["answered"] = b"".join(answered).decode("utf-8", "replace")
+            await visit.leave(status)
             self.observe(scope, status, time.perf_counter() - start)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        taken = 0
+    async def _pass(self, visit: Visit, receive: Receive, send: Send) -> None:
+        scope, taken = visit.scope, 0
         try:
             headers = Headers(scope=scope)
             self._check_host(headers)
             self._check_origin(scope, headers)
-            scope["state"]["key"] = self._check_key(scope["path"], headers)
+            await visit.enter(headers)
             if self.active > self.limits.max_requests:
                 raise OverCapacity(f"The server works on {self.limits.max_requests} requests already.", retry_after_s=1)
+            if visit.rule.upload:
+                await self._upload(visit, headers, receive, send)
+                return
             body, taken = await self._body(headers, receive)
             scope["state"]["body_bytes"] = len(body)
-            if self.log_contents:
+            if self.log_contents or visit.logs_contents:
                 scope["state"]["asked"] = body.decode("utf-8", "replace")
             _check_characters(body)
             _say_json(scope, headers, body)
+            async with visit.room(0):
+                await self.app(scope, _replay(body, receive), send)
         except LLMOSError as refusal:
+            scope["state"]["refusal"] = refusal.code
             response = answer(refusal, scope["path"])
             response.headers["connection"] = "close"
             await response(scope, receive, send)
-            return
-        try:
-            await self.app(scope, _replay(body, receive), send)
         finally:
             self.buffered_bytes -= taken
+
+    async def _upload(self, visit: Visit, headers: Headers, receive: Receive, send: Send) -> None:
+        """The body goes to the route as it comes, which keeps it on disk; here are its limits in size and pace."""
+        declared = int(length) if (length := headers.get("content-length", "0")).isdigit() else 0
+        if declared > self.limits.upload_bytes:
+            raise _too_large(declared, self.limits.upload_bytes)
+        visit.scope["state"]["body_bytes"] = 0
+        size, whole = 0, False
+
+        async def receive_in_time() -> Message:
+            nonlocal size, whole
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout(self.limits.body_s):
+                    message = await receive()
+            except TimeoutError:
+                raise Refused(408, "body_too_slow", f"Nothing of the body came for {self.limits.body_s:g} s.") from None
+            size += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if size > self.limits.upload_bytes:
+                raise _too_large(size, self.limits.upload_bytes)
+            return message
+
+        async with visit.room(declared):
+            await self.app(visit.scope, receive_in_time, send)
 
     def _check_host(self, headers: Headers) -> None:
         given = headers.getlist("host")
@@ -148,18 +185,6 @@ class Gate:
         own = f"{scope.get('scheme', 'http')}://{headers.get('host', '')}"
         if site not in (None, "same-origin", "none") or (origin is not None and origin.lower() != own.lower()):
             raise Refused(403, "foreign_origin", f"Requests from the web page {origin or site!r} are not accepted.", param="Origin")
-
-    def _check_key(self, path: str, headers: Headers) -> str | None:
-        """Which key it is, as its digest; None where none is needed."""
-        if self.key_digest is None or path in OPEN_PATHS:
-            return None
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        key = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        if not key:
-            raise PermissionDenied("No API key was given.", hint="Send it as 'Authorization: Bearer <key>'.")
-        if not hmac.compare_digest(hashlib.sha256(key.encode("utf-8", "replace")).digest(), self.key_digest):
-            raise PermissionDenied("The API key is not valid.")
-        return self.key_digest.hex()
 
     async def _body(self, headers: Headers, receive: Receive) -> tuple[bytes, int]:
         """The whole body, in time and within size, and the bytes it counts against all bodies together."""
@@ -192,7 +217,10 @@ class Gate:
             raise
 
 
-def unforeseen(request_id: str) -> LLMOSError:
+def unforeseen(request_id: str, problem: BaseException | None = None) -> LLMOSError:
+    """The answer to an exception that nobody caught: of a disk or of file handles its own error, whoever met it."""
+    if isinstance(problem, OSError) and (told := told_storage_error(problem, Path(str(problem.filename or "a file")))) is not None:
+        return told
     return LLMOSError("Something went wrong inside the server.", hint=f"Its log has more under the request id {request_id}.")
 
 

@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from llmos.errors import InvalidValue, LLMOSError, UnsupportedFeature
+from llmos.infra.redact import redact, visible
+from llmos.server.track import note_error
 
 _TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
 _OLLAMA = ("/api/generate", "/api/chat", "/api/embed", "/api/tags", "/api/show", "/api/ps", "/api/version")
@@ -40,14 +42,16 @@ def error_type(status: int) -> str:
 
 
 def body_of(error: LLMOSError, path: str = "/v1") -> dict[str, Any]:
-    """The JSON body for `error`, in the dialect of the route."""
+    """The JSON body for `error`, in the dialect of the route. What it quotes of the request is shown, not obeyed, and no secret."""
+    said = visible(redact(str(error)))
+    param = visible(redact(error.param)) if error.param is not None else None
     kind = error_type(error.http_status)
     if path in ("/v1/messages", "/v1/messages/count_tokens"):
         kind = "overloaded_error" if error.http_status == 503 else kind
-        return {"type": "error", "error": {"type": kind, "message": str(error)}}
+        return {"type": "error", "error": {"type": kind, "message": said}}
     if path in _OLLAMA:
-        return {"error": str(error)}
-    return {"error": {"message": str(error), "type": kind, "param": error.param, "code": error.code}}
+        return {"error": said}
+    return {"error": {"message": said, "type": kind, "param": param, "code": error.code}}
 
 
 def headers_of(error: LLMOSError) -> dict[str, str]:
@@ -91,16 +95,20 @@ def from_validation(problems: Sequence[Any]) -> LLMOSError:
 
 async def on_llmos_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LLMOSError)
+    note_error(request.scope, error.code)
     return answer(error, request.url.path)
 
 
 async def on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return answer(from_validation(error.errors()), request.url.path)
+    found = from_validation(error.errors())
+    note_error(request.scope, found.code)
+    return answer(found, request.url.path)
 
 
 async def on_http_error(request: Request, error: Exception) -> JSONResponse:
     status = getattr(error, "status_code", 500)
     codes = {404: ("not_found", "There is no route"), 405: ("method_not_allowed", "This route does not answer")}
     code, text = codes.get(status, ("http_error", str(getattr(error, "detail", ""))))
+    note_error(request.scope, code)
     return answer(Refused(status, code, f"{text} {request.method} {request.url.path}."), request.url.path)

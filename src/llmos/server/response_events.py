@@ -15,7 +15,6 @@ from llmos.engine.generation import Completion, Delta
 from llmos.engine.session import Session
 from llmos.errors import LLMOSError
 from llmos.server.messages import StrictTools
-from llmos.server.metrics import Metrics
 from llmos.server.shapes import chat_logprobs, event, finish_of
 from llmos.server.work import Group
 from llmos.types import TokenLogprob, ToolCall, Usage
@@ -40,12 +39,11 @@ class ResponseWriter:
         asked: dict[str, Any],
         session: Session,
         group: Group,
-        metrics: Metrics,
         logprobs: bool,
         parallel: bool,
         strict: StrictTools,
     ) -> None:
-        self.asked, self.session, self.group, self.metrics = asked, session, group, metrics
+        self.asked, self.session, self.group = asked, session, group
         self.with_logprobs, self.parallel, self.strict = logprobs, parallel, strict
         self.id = group.generations[0].id
         self.created_at = int(time.time())
@@ -124,7 +122,6 @@ class ResponseWriter:
         if found.text or not found.tool_calls:
             self.output.append(self.message(status, found.text, found.logprobs))
         self.output += [self.call(call) for call in self.allowed(found.tool_calls)]
-        self.metrics.used(self.session.card.name, self.group.usage)
         return self.response(status)
 
     # -- events ------------------------------------------------------------------------------------------------------
@@ -157,8 +154,6 @@ class ResponseWriter:
         except LLMOSError as error:
             failed = {"code": "server_error", "message": str(error)}
             yield self.say("failed", response=self.response("failed", error=failed))
-        finally:
-            self.metrics.used(self.session.card.name, self.group.usage)
 
     def _place(self) -> dict[str, Any]:
         return {"item_id": f"msg_{self.id}", "output_index": len(self.output), "content_index": 0}

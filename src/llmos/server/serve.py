@@ -200,7 +200,7 @@ def serve(
     log = logs.get_logger("llmos.server")
     tell: Callable[..., Any] = say or log.info
     load_plugins()
-    library = Library.open(settings)
+    library = Library(settings)  # the gate writes the audit log
     pool = Pool(settings, library, inline=False, notify=tell)
     try:
         app = create_app(settings, pool)

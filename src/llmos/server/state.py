@@ -6,8 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmos.access.service import Access
+from llmos.infra.database import Database
+from llmos.infra.uploads import Uploads
+from llmos.kernel.jobs import Jobs
 from llmos.server.limits import Admission, Limits
 from llmos.server.metrics import Metrics
+from llmos.server.recent import Recent
+from llmos.server.watch import Watcher
 from llmos.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,6 +31,12 @@ class State:
     limits: Limits
     admission: Admission
     metrics: Metrics
+    database: Database
+    access: Access
+    jobs: Jobs
+    watcher: Watcher
+    recent: Recent
+    uploads: Uploads
     started_at: int = field(default_factory=lambda: int(time.time()))
     ready: bool = False
     draining: bool = False

@@ -123,3 +123,25 @@ test("a time-out and a closed stream free the engine", async () => {
   stream.controller.abort();
   assert.ok(await idle());
 });
+
+test("files and batches", async () => {
+  const url = "/v1/completions";
+  const line = (name) => JSON.stringify({ custom_id: name, method: "POST", url, body: { model, prompt: "1, 2, 3, 4,", max_tokens: 4 } });
+  const text = ["a", "b", "c"].map(line).join("\n");
+  const file = await client.files.create({ file: await OpenAI.toFile(Buffer.from(text), "in.jsonl"), purpose: "batch" });
+  assert.equal(file.bytes, Buffer.byteLength(text));
+  assert.equal(await (await client.files.content(file.id)).text(), text);
+  let batch = await client.batches.create({ input_file_id: file.id, endpoint: url, completion_window: "24h", metadata: { from: "node" } });
+  assert.equal(batch.status, "validating");
+  for (let turn = 0; turn < 600 && !["completed", "failed"].includes(batch.status); turn += 1) {
+    await sleep(200);
+    batch = await client.batches.retrieve(batch.id);
+  }
+  assert.deepEqual([batch.status, batch.request_counts], ["completed", { total: 3, completed: 3, failed: 0 }]);
+  const made = (await (await client.files.content(batch.output_file_id)).text()).trim().split("\n").map((one) => JSON.parse(one));
+  assert.deepEqual(made.map((one) => one.custom_id), ["a", "b", "c"]);
+  const listed = [];
+  for await (const one of client.batches.list({ limit: 1 })) listed.push(one.id);
+  assert.equal(listed[0], batch.id);
+  assert.equal((await client.files.delete(file.id)).deleted, true);
+});

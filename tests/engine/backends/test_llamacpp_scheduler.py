@@ -30,6 +30,25 @@ def test_an_idle_slot_with_the_longest_prefix_is_taken_over() -> None:
     assert again.computed == 3  # all but the last token, whose logits are needed
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_prefix_is_shared_only_with_its_salt(exact: bool) -> None:
+    prompt = tuple(range(3 * EXACT_PIECE))
+    slots = Slots(num_slots=4, num_cells=100 * EXACT_PIECE)
+    reused = []
+    for salt in ("red", "red", "blue", "blue"):
+        row = Row(prompt, 2, exact=exact, salt=salt)
+        assert slots.admit(row)
+        reused.append(row.reused > 0)
+        finished(slots, row)
+    assert reused == [False, True, False, True]
+    running = Row(prompt, 2, exact=exact, salt="red")
+    slots.admit(running)
+    running.computed = len(prompt)
+    beside = Row(prompt, 2, salt="green")
+    assert slots.admit(beside)
+    assert beside.reused == 0
+
+
 def test_a_running_prefix_is_copied() -> None:
     slots = Slots(num_slots=2, num_cells=100)
     first = Row((1, 2, 3), 2)

@@ -9,10 +9,11 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from llmos.access.base import Scope
 from llmos.engine.generation import Delta
 from llmos.engine.session import Session
 from llmos.errors import InvalidValue, LLMOSError, UnsupportedFeature
@@ -21,6 +22,7 @@ from llmos.server.answers import AnthropicError, errors
 from llmos.server.fields import Body, checked_schema
 from llmos.server.messages import MAX_MESSAGES, MAX_TOOLS
 from llmos.server.sampling import MAX_STOP, Stop
+from llmos.server.scopes import ScopedRouter
 from llmos.server.shapes import event, finish_of
 from llmos.server.work import (
     EventStream,
@@ -30,14 +32,13 @@ from llmos.server.work import (
     note_user,
     session_for,
     started,
-    state_of,
     submit_chat,
     told_of,
     watched,
 )
 from llmos.types import Message, Sampling, Tool, ToolCall, Usage
 
-router = APIRouter(tags=["Anthropic"], responses=errors(AnthropicError))
+router = ScopedRouter(Scope.INFERENCE, tags=["Anthropic"], responses=errors(AnthropicError))
 _STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
@@ -194,7 +195,6 @@ async def messages(body: MessagesBody, request: Request) -> Response:
     [[found]] = await watched(request.receive, group.cancel, group.results())
     content: list[dict[str, Any]] = [{"type": "text", "text": found.text}] if found.text else []
     content += [tool_use(call) | {"input": json.loads(call.arguments)} for call in answer.allowed(found.tool_calls)]
-    state_of(request).metrics.used(session.card.name, group.usage)
     head = {**answer.head(), **ending(finish_of(found.finish_reason), found.stop_text)}
     return JSONResponse({**head, "content": content, "usage": usage_of(group.usage)}, headers=told_of(session, group))
 
@@ -225,7 +225,7 @@ class Answer:
 
     def __init__(self, body: MessagesBody, session: Session, group: Group, request: Request) -> None:
         self.body, self.session, self.group = body, session, group
-        self.state, self.path = state_of(request), request.url.path
+        self.path = request.url.path
         self.called = 0
 
     def head(self) -> dict[str, Any]:
@@ -273,8 +273,6 @@ class Answer:
             yield named("message_stop")
         except LLMOSError as error:
             yield event(problems.body_of(error, "/v1/messages"), "error")
-        finally:
-            self.state.metrics.used(self.session.card.name, self.group.usage)
 
 
 def named(name: str, /, **data: Any) -> bytes:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field, StringConstraints
 from starlette.responses import JSONResponse, Response
 
-from llmos.engine.generation import Delta
+from llmos.access.base import Scope
+from llmos.engine.generation import Completion, Delta
 from llmos.engine.session import Session
 from llmos.errors import InvalidValue, LLMOSError, UnsupportedFeature
 from llmos.server import problems
@@ -18,11 +19,12 @@ from llmos.server.answers import ChatAnswer, ChatChunk, documented
 from llmos.server.fields import Body, only
 from llmos.server.messages import MAX_MESSAGES, MAX_TOOLS, ChatMessage, FunctionTool, StrictTools, ToolChoice, choice_of, records
 from llmos.server.sampling import MAX_TOP_LOGPROBS, ResponseFormat, SamplingBody, StreamOptions
+from llmos.server.scopes import ScopedRouter
 from llmos.server.shapes import DONE, chat_logprobs, event, finish_of, tool_calls_of, usage_of
-from llmos.server.work import EventStream, Group, admitted, note_user, session_for, started, state_of, submit_chat, told_of, watched
+from llmos.server.work import EventStream, Group, admitted, note_user, session_for, started, submit_chat, told_of, watched
 from llmos.types import Sampling
 
-router = APIRouter(tags=["OpenAI"])
+router = ScopedRouter(Scope.INFERENCE, tags=["OpenAI"])
 Metadata = dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]]
 
 
@@ -129,7 +131,7 @@ async def chat_completions(body: ChatBody, request: Request) -> Response:
         tool_choice=choice_of(body.tool_choice) if body.tool_choice else "auto",
         extra=reasoning(session, body.reasoning_effort) or None,
     )
-    answer = Answer(body, session, group, request)
+    answer = Answer(body, session, group, request.url.path)
     if body.stream:
         return EventStream(answer.events(await started(request, group)), group.cancel, told_of(session, group))
     return await answer.whole(request)
@@ -138,12 +140,9 @@ async def chat_completions(body: ChatBody, request: Request) -> Response:
 class Answer:
     """Writes one chat answer, whole or as events."""
 
-    def __init__(self, body: ChatBody, session: Session, group: Group, request: Request) -> None:
-        self.body, self.session, self.group = body, session, group
-        self.state = state_of(request)
-        self.path = request.url.path
+    def __init__(self, body: ChatBody, session: Session, group: Group, path: str) -> None:
+        self.body, self.session, self.group, self.path = body, session, group, path
         self.strict = StrictTools([tool.function for tool in body.tools])
-        self.started_at = time.perf_counter()
         self.called: dict[int, int] = {}  # answer -> tool calls passed on so far
 
     def head(self, kind: str) -> dict[str, Any]:
@@ -159,6 +158,9 @@ class Answer:
 
     async def whole(self, request: Request) -> Response:
         [completions] = await watched(request.receive, self.group.cancel, self.group.results())
+        return JSONResponse(self.content(completions), headers=told_of(self.session, self.group))
+
+    def content(self, completions: Sequence[Completion]) -> dict[str, Any]:
         choices = []
         for completion in completions:
             calls = completion.tool_calls if self.body.parallel_tool_calls else completion.tool_calls[:1]
@@ -179,13 +181,10 @@ class Answer:
                     "finish_reason": finish_of(completion.finish_reason),
                 }
             )
-        self.state.metrics.used(self.session.card.name, self.group.usage)
-        content = {**self.head("chat.completion"), "choices": choices, "usage": usage_of(self.group.usage)}
-        return JSONResponse(content, headers=told_of(self.session, self.group))
+        return {**self.head("chat.completion"), "choices": choices, "usage": usage_of(self.group.usage)}
 
     async def events(self, deltas: AsyncIterator[tuple[int, Delta]]) -> AsyncIterator[bytes]:
         head = self.head("chat.completion.chunk")
-        self.state.metrics.first(self.session.card.name, time.perf_counter() - self.started_at)
         with_usage = bool(self.body.stream_options and self.body.stream_options.include_usage)
         extra = {"usage": None} if with_usage else {}
         opened: set[int] = set()
@@ -202,8 +201,6 @@ class Answer:
             if with_usage:
                 yield event({**head, "choices": [], "usage": usage_of(self.group.usage)})
             yield DONE
-        finally:
-            self.state.metrics.used(self.session.card.name, self.group.usage)
 
     def choice(self, delta: Delta) -> dict[str, Any]:
         """One chunk's choice."""

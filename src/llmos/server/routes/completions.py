@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from llmos.access.base import Scope
 from llmos.engine.base import ScoreItem
 from llmos.engine.choice import Work
 from llmos.engine.generation import Completion, Delta, Generation
@@ -23,6 +24,7 @@ from llmos.errors import InvalidValue, LLMOSError
 from llmos.server import problems
 from llmos.server.answers import CompletionAnswer, documented
 from llmos.server.sampling import MAX_N, MAX_TOP_LOGPROBS, ResponseFormat, SamplingBody, StreamOptions
+from llmos.server.scopes import ScopedRouter
 from llmos.server.shapes import DONE, completion_logprobs, event, finish_of, usage_of
 from llmos.server.work import (
     EventStream,
@@ -39,7 +41,7 @@ from llmos.server.work import (
 )
 from llmos.types import Sampling, TokenIds, TokenLogprob, Usage
 
-router = APIRouter(tags=["OpenAI"])
+router = ScopedRouter(Scope.INFERENCE, tags=["OpenAI"])
 MAX_PROMPTS = 256
 Ids = Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)]
 
@@ -118,16 +120,16 @@ async def completions(body: CompletionBody, request: Request) -> Response:
         group = await submit(request, lambda: [start(prompt) for prompt in prompts])
     echoes = [Echo() for _ in prompts]
     if body.echo:
-        scored = blocking(lambda: _echoes(session, prompts, body.logprobs))
+        scored = blocking(lambda: echoes_of(session, prompts, body.logprobs))
         echoes = await watched(request.receive, group.cancel, scored)
-    answer = Answer(body, session, group, echoes, request)
+    answer = Answer(body, session, group, echoes, path=request.url.path, request_id=request.state.request_id)
     if body.stream:
         deltas = await started(request, group)
         return EventStream(answer.events(deltas), group.cancel, told_of(session, group))
     return await answer.whole(request)
 
 
-def _echoes(session: Session, prompts: Sequence[str | TokenIds], logprobs: int | None) -> list[Echo]:
+def echoes_of(session: Session, prompts: Sequence[str | TokenIds], logprobs: int | None) -> list[Echo]:
     ids = [session.encode(prompt, add_special=True) if isinstance(prompt, str) else prompt for prompt in prompts]
     texts = [prompt if isinstance(prompt, str) else session.decode(prompt, skip_special=False) for prompt in prompts]
     if logprobs is None:
@@ -141,12 +143,12 @@ def _echoes(session: Session, prompts: Sequence[str | TokenIds], logprobs: int |
 class Answer:
     """Writes the choices of all prompts, whole or as events. Choice prompt * n + answer."""
 
-    def __init__(self, body: CompletionBody, session: Session, group: Group, echoes: list[Echo], request: Request) -> None:
+    def __init__(
+        self, body: CompletionBody, session: Session, group: Group, echoes: Sequence[Echo], *, path: str, request_id: str
+    ) -> None:
         self.body, self.session, self.group, self.echoes = body, session, group, echoes
-        self.state, self.path = state_of(request), request.url.path
-        self.request_id = request.state.request_id
+        self.path, self.request_id = path, request_id
         self.offsets: dict[int, int] = {}  # choice -> length of the text so far, for text_offset
-        self.started_at = time.perf_counter()
 
     def head(self) -> dict[str, Any]:
         return {
@@ -177,8 +179,12 @@ class Answer:
         return {"index": number, "text": echo.text + text, "logprobs": logprobs, "finish_reason": None}
 
     async def whole(self, request: Request) -> Response:
-        choices = []
         results = await watched(request.receive, self.group.cancel, self.group.results())
+        return JSONResponse(self.content(results), headers=told_of(self.session, self.group))
+
+    def content(self, results: Sequence[list[Completion]]) -> dict[str, Any]:
+        """results: of each prompt; none at all when nothing was to be written."""
+        choices = []
         for place in range(len(self.echoes)):
             if not results:
                 choices += self._echoed(place)
@@ -186,9 +192,7 @@ class Answer:
             for index, found in enumerate(self._best(results[place])):
                 choice = self.choice(place, index, found.text, found.token_ids, found.logprobs)
                 choices.append({**choice, "finish_reason": finish_of(found.finish_reason)})
-        self.state.metrics.used(self.session.card.name, self.usage)
-        content = {**self.head(), "choices": choices, "usage": usage_of(self.usage)}
-        return JSONResponse(content, headers=told_of(self.session, self.group))
+        return {**self.head(), "choices": choices, "usage": usage_of(self.usage)}
 
     def _echoed(self, place: int) -> list[dict[str, Any]]:
         """The choices of a prompt with max_tokens=0: the prompt itself."""
@@ -203,7 +207,6 @@ class Answer:
 
     async def events(self, deltas: AsyncIterator[tuple[int, Delta]]) -> AsyncIterator[bytes]:
         head = self.head()
-        self.state.metrics.first(self.session.card.name, time.perf_counter() - self.started_at)
         with_usage = bool(self.body.stream_options and self.body.stream_options.include_usage)
         extra = {"usage": None} if with_usage else {}
         try:
@@ -219,5 +222,3 @@ class Answer:
             if with_usage:
                 yield event({**head, "choices": [], "usage": usage_of(self.usage)})
             yield DONE
-        finally:
-            self.state.metrics.used(self.session.card.name, self.usage)

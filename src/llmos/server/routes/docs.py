@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
-router = APIRouter(prefix="/docs", include_in_schema=False)
+from llmos.access.base import Scope
+from llmos.server.scopes import ScopedRouter
+
+router = ScopedRouter(Scope.INFERENCE, prefix="/docs", include_in_schema=False)
 _TYPES = {
     "docs.html": "text/html; charset=utf-8",
     "docs.css": "text/css; charset=utf-8",

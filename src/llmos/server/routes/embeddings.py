@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from llmos.access.base import Scope
 from llmos.engine.session import Session
 from llmos.errors import InvalidValue
 from llmos.server.answers import EmbeddingAnswer, documented
 from llmos.server.fields import Body
-from llmos.server.work import admitted, blocking, note_user, session_for, state_of, told_of
-from llmos.types import TokenIds, Usage
+from llmos.server.scopes import ScopedRouter
+from llmos.server.work import admitted, blocking, note_user, session_for, told_of
+from llmos.types import TokenIds
 
-router = APIRouter(tags=["OpenAI"])
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+router = ScopedRouter(Scope.INFERENCE, tags=["OpenAI"])
 MAX_INPUTS = 2048
 Ids = Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)]
 
@@ -43,7 +49,7 @@ class EmbeddingBody(Body):
         return inputs
 
 
-def _counts(session: Session, inputs: list[str | TokenIds]) -> list[int]:
+def counts_of(session: Session, inputs: list[str | TokenIds]) -> list[int]:
     """Tokens of each input; zeros for a remote model, whose tokens are not known here."""
     if session.tokenizer is None:
         return [0] * len(inputs)
@@ -57,6 +63,12 @@ async def embeddings(body: EmbeddingBody, request: Request) -> Response:
     await admitted(request)
     session = await session_for(request, body.model)
     vectors = await blocking(lambda: session.embed(inputs, long=body.long))
+    counts = await blocking(lambda: counts_of(session, inputs))
+    return JSONResponse(content_of(body, session, vectors, sum(counts)), headers=told_of(session))
+
+
+def content_of(body: EmbeddingBody, session: Session, vectors: NDArray[np.float32], num_tokens: int) -> dict[str, Any]:
+    """The answer for vectors [N, D]. Raises InvalidValue when D is not what the body asks for."""
     width = int(vectors.shape[1])
     if body.dimensions not in (None, width):
         raise InvalidValue(
@@ -64,9 +76,6 @@ async def embeddings(body: EmbeddingBody, request: Request) -> Response:
             param="dimensions",
             hint="Shortening them would change what they mean for this model.",
         )
-    counts = await blocking(lambda: _counts(session, inputs))
-    usage = {"prompt_tokens": sum(counts), "total_tokens": sum(counts)}
-    state_of(request).metrics.used(session.card.name, Usage(prompt_tokens=sum(counts)))
     data = [
         {
             "object": "embedding",
@@ -77,5 +86,5 @@ async def embeddings(body: EmbeddingBody, request: Request) -> Response:
         }
         for place, row in enumerate(vectors)
     ]
-    content = {"object": "list", "data": data, "model": session.card.name, "usage": usage}
-    return JSONResponse(content, headers=told_of(session))
+    usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
+    return {"object": "list", "data": data, "model": session.card.name, "usage": usage}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import JSONResponse, Response
 
+from llmos.access.base import Scope
+from llmos.server.scopes import ScopedRouter, needs
 from llmos.server.work import blocking, state_of
 
-router = APIRouter(tags=["Health"])
+router = ScopedRouter(None, tags=["Health"])
 
 
 @router.get("/healthz", response_model=None, summary="The process answers")
@@ -22,12 +24,7 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready" if ready else "stopping" if state.draining else "starting"}, 200 if ready else 503)
 
 
-@router.get("/metrics", response_model=None, summary="Prometheus metrics")
+@router.get("/metrics", response_model=None, openapi_extra=needs(Scope.METRICS), summary="Prometheus metrics")
 async def metrics(request: Request) -> Response:
-    state = state_of(request)
-    loaded = await blocking(state.pool.loaded)
-    state.metrics.loaded.set(len(loaded))
-    state.metrics.memory.set(sum(info.memory_bytes for info in loaded))
-    state.metrics.running.set(state.admission.running)
-    state.metrics.waiting.set(state.admission.waiting)
-    return Response(state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    text = await blocking(state_of(request).metrics.text)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -5,14 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import JSONResponse, Response
 
+from llmos.access.base import Scope
 from llmos.library.base import ModelCard
 from llmos.server.answers import ModelEntry, ModelList, documented
-from llmos.server.work import blocking, refuse_local_path, state_of
+from llmos.server.scopes import ScopedRouter
+from llmos.server.work import blocking, library_of, refuse_local_path
 
-router = APIRouter(tags=["OpenAI"])
+router = ScopedRouter(Scope.INFERENCE, tags=["OpenAI"])
 
 
 def created(card: ModelCard) -> int:
@@ -35,7 +37,7 @@ def entry(card: ModelCard, name: str) -> dict[str, Any]:
 
 @router.get("/v1/models", response_model=None, responses=documented(ModelList), summary="List the models in the library")
 async def list_models(request: Request) -> Response:
-    library = state_of(request).library
+    library = library_of(request)
 
     def find() -> list[dict[str, Any]]:
         cards = list(library.list())
@@ -50,6 +52,6 @@ async def list_models(request: Request) -> Response:
     "/v1/models/{model:path}", response_model=None, responses=documented(ModelEntry), summary="One model, by name, version or alias"
 )
 async def get_model(model: str, request: Request) -> Response:
-    library = state_of(request).library
+    library = library_of(request)
     resolved = await blocking(lambda: library.resolve(refuse_local_path(model)))
     return JSONResponse(entry(resolved.card, model))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 
+from llmos.access.base import Scope
 from llmos.server.fields import Body
 from llmos.server.problems import Refused
+from llmos.server.scopes import ScopedRouter
 
-router = APIRouter(tags=["OpenAI"])
+router = ScopedRouter(Scope.INFERENCE, tags=["OpenAI"])
 
 
 class ModerationBody(Body):

@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
 import llmos
+from llmos.access.base import Scope
 from llmos.engine.generation import Delta, Generation
 from llmos.engine.session import Session
 from llmos.errors import InvalidValue, LLMOSError, UnsupportedFeature
@@ -25,12 +26,27 @@ from llmos.server import problems
 from llmos.server.answers import OllamaError, errors
 from llmos.server.fields import Body, checked_schema
 from llmos.server.messages import MAX_MESSAGES, MAX_TOOLS, Function
+from llmos.server.problems import Refused
+from llmos.server.routes.library import loaded_for
+from llmos.server.scopes import ScopedRouter
 from llmos.server.shapes import finish_of
-from llmos.server.work import EventStream, admitted, blocking, session_for, started, state_of, submit, told_of, watched
+from llmos.server.work import (
+    EventStream,
+    admitted,
+    blocking,
+    caller_of,
+    library_of,
+    session_for,
+    started,
+    state_of,
+    submit,
+    told_of,
+    watched,
+)
 from llmos.settings import parse_seconds
 from llmos.types import Constraint, Message, Sampling, Tool, ToolCall
 
-router = APIRouter(prefix="/api", tags=["Ollama"], responses=errors(OllamaError))
+router = ScopedRouter(Scope.INFERENCE, prefix="/api", tags=["Ollama"], responses=errors(OllamaError))
 _MACHINE = "it sets up the server, not a request"
 
 
@@ -218,6 +234,10 @@ async def _answer(body: OllamaBody, request: Request, start: Start | None, part:
     begun = time.perf_counter_ns()
     if start is None and body.keep_alive_s() == 0:
         pool = state_of(request).pool
+        if not caller_of(request).everywhere:
+            raise Refused(
+                403, "scope_missing", "Unloading a model takes it from others too; that needs a key with the scope 'admin'."
+            )
         await blocking(lambda: pool.unload(body.model))
         return JSONResponse({"model": body.model, "created_at": now(), **part(Delta()), "done": True, "done_reason": "unload"})
     await admitted(request)
@@ -231,7 +251,6 @@ async def _answer(body: OllamaBody, request: Request, start: Start | None, part:
 
     def last(reason: str | None) -> dict[str, Any]:
         usage, end = group.usage, time.perf_counter_ns()
-        state_of(request).metrics.used(session.card.name, usage)
         return {
             "done": True,
             "done_reason": "stop" if reason == "tool_calls" else reason,
@@ -297,7 +316,7 @@ def _details(card: ModelCard) -> dict[str, Any]:
 
 @router.get("/tags", response_model=None, summary="Ollama: models in the library")
 async def tags(request: Request) -> Response:
-    library = state_of(request).library
+    library = library_of(request)
     cards = await blocking(lambda: list(library.list()))
     return JSONResponse(
         {
@@ -343,8 +362,7 @@ async def show(body: ShowBody, request: Request) -> Response:
 
 @router.get("/ps", response_model=None, summary="Ollama: models in memory")
 async def ps(request: Request) -> Response:
-    state = state_of(request)
-    found = await blocking(state.pool.loaded)
+    found = await blocking(lambda: loaded_for(request))
     return JSONResponse(
         {
             "models": [

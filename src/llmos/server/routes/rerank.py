@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from llmos.access.base import Scope
 from llmos.server.answers import RerankAnswer, documented
 from llmos.server.fields import Body
+from llmos.server.scopes import ScopedRouter
 from llmos.server.work import admitted, blocking, session_for, told_of
 
-router = APIRouter(tags=["Rerank"])
+router = ScopedRouter(Scope.INFERENCE, tags=["Rerank"])
 
 
 class TextDocument(Body):

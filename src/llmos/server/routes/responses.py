@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from llmos.access.base import Scope
 from llmos.errors import InvalidValue
 from llmos.server.fields import Body, only
 from llmos.server.messages import MAX_MESSAGES, MAX_TOOLS, Function, StrictTools
 from llmos.server.response_events import ResponseWriter
 from llmos.server.routes.chat import Metadata, PromptCacheOptions, reasoning
 from llmos.server.sampling import MAX_TOP_LOGPROBS, JSONSchema, ResponseFormat, SamplingBody
-from llmos.server.work import EventStream, admitted, note_user, session_for, started, state_of, submit_chat, told_of, watched
+from llmos.server.scopes import ScopedRouter
+from llmos.server.work import EventStream, admitted, note_user, session_for, started, submit_chat, told_of, watched
 from llmos.types import Message, Sampling, Tool, ToolCall
 
-router = APIRouter(tags=["OpenAI"])
+router = ScopedRouter(Scope.INFERENCE, tags=["OpenAI"])
 
 
 class Part(Body):
@@ -209,7 +211,6 @@ async def responses(body: ResponseBody, request: Request) -> Response:
         asked=body.model_dump(mode="json", by_alias=True, exclude_unset=True),
         session=session,
         group=group,
-        metrics=state_of(request).metrics,
         logprobs=body.logprobs,
         parallel=body.parallel_tool_calls,
         strict=StrictTools(body.tools),

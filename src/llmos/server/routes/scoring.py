@@ -11,19 +11,21 @@ import json
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from llmos.access.base import Scope
 from llmos.engine.base import ScoreItem
 from llmos.engine.session import Session
 from llmos.errors import InvalidValue
 from llmos.server.fields import Body
+from llmos.server.scopes import ScopedRouter
 from llmos.server.shapes import finite
 from llmos.server.work import admitted, blocking, session_for, state_of, told_of
-from llmos.types import Prediction, Usage
+from llmos.types import Prediction
 
-router = APIRouter(tags=["Decisions"])
+router = ScopedRouter(Scope.INFERENCE, tags=["Decisions"])
 MAX_ITEMS = 1024
 
 
@@ -51,8 +53,6 @@ async def score(body: ScoreBody, request: Request) -> Response:
     session = await session_for(request, body.model)
     work = (lambda: _continuations(session, body)) if body.prompt is not None else (lambda: _items(session, body))
     content, num_tokens = await blocking(work)
-    usage = Usage(prompt_tokens=num_tokens)
-    state_of(request).metrics.used(session.card.name, usage)
     head = {"object": "list", "model": session.card.name}
     return JSONResponse(
         {**head, **content, "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens}}, headers=told_of(session)
@@ -180,7 +180,6 @@ async def systemone(body: SystemOneBody, request: Request) -> Response:
     if session.tokenizer is not None:
         asked = [text_of(body.state), *(text_of(question.instructions) for question in body.questions.values())]
         num_tokens = await blocking(lambda: sum(session.count_tokens(text) for text in asked))
-    state_of(request).metrics.used(session.card.name, Usage(prompt_tokens=num_tokens))
     usage = {"input_tokens": num_tokens, "output_tokens": 0}
     return JSONResponse({"model": session.card.name, "answers": answers, "usage": usage}, headers=told_of(session))
 

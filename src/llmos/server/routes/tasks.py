@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from llmos.access.base import Scope
 from llmos.errors import InvalidValue
 from llmos.server.answers import PredictAnswer, TextsAnswer, documented
 from llmos.server.fields import Body
 from llmos.server.routes.library import plain
 from llmos.server.sampling import SamplingBody
+from llmos.server.scopes import ScopedRouter
 from llmos.server.work import admitted, blocking, session_for, told_of
 
-router = APIRouter(prefix="/api/v1", tags=["Tasks"])
+router = ScopedRouter(Scope.INFERENCE, prefix="/api/v1", tags=["Tasks"])
 MAX_TEXTS = 1024
 Texts = str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)]
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
 
+from llmos.access.base import Scope
 from llmos.engine.session import Session
 from llmos.errors import InvalidValue, UnsupportedFeature
 from llmos.server.fields import Body
 from llmos.server.messages import MAX_MESSAGES, MAX_TOOLS, ChatMessage, FunctionTool, records
+from llmos.server.scopes import ScopedRouter
 from llmos.server.work import blocking, session_for, state_of, told_of
 from llmos.text.base import Tokenizer
 
-router = APIRouter(tags=["Tokens"])
+router = ScopedRouter(Scope.INFERENCE, tags=["Tokens"])
 
 
 class TokenizeBody(Body):

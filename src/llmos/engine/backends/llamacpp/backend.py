@@ -54,6 +54,7 @@ class LlamaCppBackend(Backend):
     def load(self, card: ModelCard, folder: Path, variant: Variant, options: LoadOptions) -> Engine:
         from llmos.engine.backends.llamacpp.context import Context, ContextOptions
         from llmos.engine.backends.llamacpp.engine import SCORE_SLOTS, LlamaCppEngine
+        from llmos.engine.turns import Turns
 
         started, before = time.monotonic(), resident_bytes()
         encoder = card.family is Family.ENCODER
@@ -73,7 +74,13 @@ class LlamaCppBackend(Backend):
         )
         features = _ENCODER if encoder else _CAUSAL
         engine = LlamaCppEngine(
-            card, context, variant=variant.name, features=features, context_length=context_length, max_batch=options.max_batch
+            card,
+            context,
+            variant=variant.name,
+            features=features,
+            context_length=context_length,
+            max_batch=options.max_batch,
+            turns=Turns(options.run_folder),
         )
         engine.memory_bytes = max(resident_bytes() - before, context.weights_bytes)  # the cache is resident from the start
         engine.load_s = time.monotonic() - started

@@ -22,6 +22,7 @@ from llmos.engine.backends.llamacpp.scheduler import Piece, Row, Slots, plan
 from llmos.engine.backends.llamacpp.scoring import Scorer
 from llmos.engine.backends.native import token_logprob
 from llmos.engine.base import Adapter, Chunk, Engine, Feature, Handle, Request, ScoreItem, ScoreResult
+from llmos.engine.turns import Turns
 from llmos.errors import ContextLengthExceeded, DeadlineExceeded, EngineError, LLMOSError, UnsupportedFeature
 from llmos.library.base import ModelCard
 from llmos.types import FinishReason, TokenIds
@@ -63,12 +64,20 @@ class LlamaCppEngine(Engine):
     backend = "llamacpp"
 
     def __init__(
-        self, card: ModelCard, context: Context, *, variant: str, features: frozenset[Feature], context_length: int, max_batch: int
+        self,
+        card: ModelCard,
+        context: Context,
+        *,
+        variant: str,
+        features: frozenset[Feature],
+        context_length: int,
+        max_batch: int,
+        turns: Turns,
     ) -> None:
         self.card, self.variant, self.features = card, variant, features
         self.context_length = context_length
         self.memory_bytes, self.load_s = 0, 0.0
-        self._context = context
+        self._context, self._turns = context, turns
         self._slots = Slots(max_batch, context.options.num_cells)
         options = context.options
         self._scorer = Scorer(
@@ -118,6 +127,7 @@ class LlamaCppEngine(Engine):
             self._closed.set()
             self._inbox.put(None)
             self._thread.join()
+            self._turns.close()
             self._context.close()
 
     def _send(self, message: Handle | Job) -> None:
@@ -147,7 +157,8 @@ class LlamaCppEngine(Engine):
             self._drop_cancelled()
             self._admit()
             if self._jobs:
-                self._work()
+                with self._turns.call():
+                    self._work()
             if self._answers:
                 self._step()
         self._take_in()
@@ -160,6 +171,8 @@ class LlamaCppEngine(Engine):
     def _take_in(self) -> None:
         """Reads the inbox; waits for a message only when there is nothing to compute."""
         idle = not (self._answers or self._waiting or self._jobs or self._closed.is_set())
+        if idle:
+            self._turns.rest()
         while idle or not self._inbox.empty():
             message = self._inbox.get()
             idle = False
@@ -175,7 +188,8 @@ class LlamaCppEngine(Engine):
             assert sampling.max_tokens is not None, "the session sets max_tokens"
             self._check_length(len(request.prompt), sampling.max_tokens)
             for index in range(sampling.n):
-                row = Row(request.prompt, sampling.max_tokens, exact=sampling.temperature <= 0 or sampling.seed is not None)
+                exact = sampling.temperature <= 0 or sampling.seed is not None
+                row = Row(request.prompt, sampling.max_tokens, exact=exact, salt=request.cache_salt)
                 made.append(Answer(handle, index, row, self._sampler(request, index)))
         except LLMOSError as problem:
             for answer in made:
@@ -233,9 +247,11 @@ class LlamaCppEngine(Engine):
             positions += range(begin, begin + piece.count)
             slots += [row.slot] * piece.count
             wanted += [False] * (piece.count - 1) + [piece.last]
-        started = time.monotonic()
+        requests = [answer.handle.request for answer in (*self._answers.values(), *self._waiting)]
         try:
-            self._context.decode(tokens, positions, slots, wanted)
+            with self._turns.step(requests, stop=lambda: not self._inbox.empty()):
+                started = time.monotonic()
+                self._context.decode(tokens, positions, slots, wanted)
         except EngineError as problem:
             for piece in pieces:
                 self._end(self._answers[piece.row], problem)

@@ -26,11 +26,12 @@ EXACT_PIECE = 64  # tokens: as fast as more, and a step of them stays short
 @dataclass(slots=True, eq=False)
 class Row:
     """One answer in the making. computed: how many of `tokens` are in the cache; the last one never is until the next step.
-    exact: see the module's docstring."""
+    exact: see the module's docstring. salt: only rows of the same one share prefixes."""
 
     prompt: TokenIds
     max_tokens: int
     exact: bool = False
+    salt: str = ""
     tokens: list[int] = field(init=False)
     slot: int = -1
     computed: int = 0
@@ -67,6 +68,7 @@ class Slots:
         self.reserved = 0  # cells that a scoring job works in
         self.running: dict[int, Row] = {}
         self.idle: dict[int, list[int]] = {}  # slot -> its tokens, least recently used first
+        self.salts: dict[int, str] = {}  # slot -> of the row that last ran in it
         self.free = list(range(num_slots))[::-1]
         self.home: tuple[int, int] | None = None  # the slot in the first cells, and how many of its tokens are whole pieces
 
@@ -75,6 +77,7 @@ class Slots:
         admission = self._admit_exact(row) if row.exact and not self.running else self._admit(row)
         if admission:
             row.slot, row.computed, row.reused = admission.slot, admission.length, admission.length
+            self.salts[row.slot] = row.salt
             self.running[admission.slot] = row
         return admission
 
@@ -83,7 +86,7 @@ class Slots:
         if row.cells > self.num_cells - self.reserved:
             return None
         slot, length = -1, 0
-        if self.home and self.home[0] in self.idle:
+        if self.home and self.home[0] in self.idle and self.salts[self.home[0]] == row.salt:
             slot, whole = self.home
             length = min(common_prefix(row.prompt, self.idle[slot][:whole]), len(row.prompt) - 1) // EXACT_PIECE * EXACT_PIECE
         victims = tuple(one for one in self.idle if one != slot or not length)
@@ -95,7 +98,7 @@ class Slots:
         return Admission(slot, slot, length, victims)
 
     def _admit(self, row: Row) -> Admission | None:
-        source, length = self._longest_prefix(row.prompt)
+        source, length = self._longest_prefix(row)
         victims: list[int] = []
         cells = self.num_cells - self.reserved - sum(one.cells for one in self.running.values())
         if row.cells > cells:
@@ -124,10 +127,12 @@ class Slots:
             return spare[0]
         return source if source in self.idle else None
 
-    def _longest_prefix(self, prompt: TokenIds) -> tuple[int, int]:
-        best, length = -1, 0
-        known: list[tuple[int, Sequence[int]]] = [(slot, row.tokens[: row.computed]) for slot, row in self.running.items()]
+    def _longest_prefix(self, row: Row) -> tuple[int, int]:
+        best, length, prompt = -1, 0, row.prompt
+        known: list[tuple[int, Sequence[int]]] = [(slot, one.tokens[: one.computed]) for slot, one in self.running.items()]
         for slot, tokens in [*known, *self.idle.items()]:
+            if self.salts[slot] != row.salt:
+                continue
             if (common := min(common_prefix(prompt, tokens), len(prompt) - 1)) > length:
                 best, length = slot, common
         return best, length

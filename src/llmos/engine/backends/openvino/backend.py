@@ -85,7 +85,8 @@ class OpenVINOBackend(Backend):
         context_length = min(options.context_length, card.context_length or options.context_length)
         properties: dict[str, Any] = {"INFERENCE_NUM_THREADS": options.num_threads, **variant.properties, **options.properties}
         scheduler = genai.SchedulerConfig()
-        scheduler.enable_prefix_caching = False  # what it leaves to compute takes other kernels: the same seed, another text
+        # What a cached prefix leaves to compute takes other kernels: the same seed, another text. So only where that is asked for.
+        scheduler.enable_prefix_caching = options.share_prefixes
         step_tokens = SMALL_STEP_TOKENS if card.size_bytes < SMALL_BYTES else STEP_TOKENS
         scheduler.max_num_batched_tokens = max(step_tokens, options.max_batch)
         scheduler.max_num_seqs = options.max_batch
@@ -101,8 +102,9 @@ class OpenVINOBackend(Backend):
             ends=convert.end_tokens(folder),
             properties=properties,
             variant=variant.name,
-            features=_FEATURES,
+            features=_FEATURES | {Feature.PREFIX_CACHE} if options.share_prefixes else _FEATURES,
             context_length=context_length,
+            run_folder=options.run_folder,
         )
         engine = OpenVINOEngine(card, pipeline, settings)
         engine.scratch = scratch

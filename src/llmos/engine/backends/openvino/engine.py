@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from llmos.engine.backends.openvino.constraints import ConstraintCheck, last_line
 from llmos.engine.backends.openvino.request import generation_config
 from llmos.engine.base import Adapter, Chunk, Engine, Feature, Handle, Request, ScoreItem, ScoreResult
+from llmos.engine.turns import Turns
 from llmos.errors import ContextLengthExceeded, DeadlineExceeded, EngineError, LLMOSError, OverCapacity
 from llmos.library.base import ModelCard
 from llmos.types import FinishReason, TokenLogprob
@@ -44,7 +45,8 @@ class Answer:
 
 @dataclass(kw_only=True)
 class Settings:
-    """What the engine is told by its backend. folder: with the graph; ends: ids that end an answer; properties: of the device."""
+    """What the engine is told by its backend. folder: with the graph; ends: ids that end an answer; properties: of the device;
+    run_folder: as in LoadOptions."""
 
     folder: Path
     ends: tuple[int, ...]
@@ -52,6 +54,7 @@ class Settings:
     variant: str
     features: frozenset[Feature]
     context_length: int
+    run_folder: Path | None = None
 
 
 class OpenVINOEngine(Engine):
@@ -64,6 +67,7 @@ class OpenVINOEngine(Engine):
         self.variant, self.features, self.context_length = settings.variant, settings.features, settings.context_length
         self.memory_bytes, self.load_s = 0, 0.0
         self._pipeline: Any = pipeline
+        self._turns = Turns(settings.run_folder)
         self.scratch: Any = None  # keeps a temporary folder alive
         self._constraints = ConstraintCheck(pipeline.get_tokenizer())
         self._scorer: Scorer | None = None
@@ -97,7 +101,7 @@ class OpenVINOEngine(Engine):
             if self._closed.is_set():
                 raise self._was_closed()
             if self._scorer is None:
-                self._scorer = Scorer(self._settings.folder, self._settings.properties)
+                self._scorer = Scorer(self._settings.folder, self._settings.properties, self._turns)
                 self.memory_bytes += self._scorer.memory_bytes
             return self._scorer.score(items, top)
 
@@ -111,6 +115,7 @@ class OpenVINOEngine(Engine):
             self._thread.join()
             with self._scoring:
                 self._scorer = None
+                self._turns.close()
 
     def _was_closed(self) -> EngineError:
         return EngineError(f"The engine openvino of {self.card.ref} was closed.")
@@ -141,6 +146,7 @@ class OpenVINOEngine(Engine):
     def _take_in(self) -> None:
         """Reads the inbox; waits for a message only when there is nothing to compute."""
         if not (self._running or self._waiting or self._closed.is_set()):
+            self._turns.rest()
             self._receive(self._inbox.get())
             end = time.monotonic() + GATHER_S
             with contextlib.suppress(queue.Empty):  # what comes together is read together
@@ -204,8 +210,10 @@ class OpenVINOEngine(Engine):
 
     def _step(self) -> None:
         self._left = False
+        requests = [answer.handle.request for answer in (*self._running, *self._waiting)]
         try:
-            self._pipeline.step()
+            with self._turns.step(requests, stop=lambda: not self._inbox.empty()):
+                self._pipeline.step()
         except Exception as problem:  # noqa: BLE001 - the library throws RuntimeError for everything
             for answer in list(self._running):
                 self._end_request(answer.handle, EngineError(f"OpenVINO GenAI failed: {last_line(problem)}"))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from llmos.engine.backends.native import resident_bytes, shared_prefix, token_logprob
 from llmos.engine.backends.openvino.convert import MODEL
 from llmos.engine.base import ScoreItem, ScoreResult
+from llmos.engine.turns import Turns
 from llmos.types import TokenIds, TokenLogprob
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ ROWS = 256  # rows of logits at once
 class Scorer:
     """Not thread-safe (engine.py holds a lock). memory_bytes: what the copy took, measured."""
 
-    def __init__(self, folder: Path, properties: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, properties: dict[str, Any], turns: Turns) -> None:
         import openvino as ov
 
-        before = resident_bytes()
+        before, self._turns = resident_bytes(), turns
         core = ov.Core()
         model = core.read_model(folder / MODEL)
         _gather_rows(model)
@@ -118,7 +119,8 @@ class Scorer:
             "beam_idx": np.ascontiguousarray(beams, np.int32),
             "rows": np.ascontiguousarray(rows if len(rows) else [0], np.int64),
         }
-        result: NDArray[np.float32] = np.array(next(iter(self._request.infer(inputs).values())))
+        with self._turns.call():
+            result: NDArray[np.float32] = np.array(next(iter(self._request.infer(inputs).values())))
         return result[: len(rows)]
 
 

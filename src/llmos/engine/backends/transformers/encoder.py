@@ -19,6 +19,7 @@ from llmos.engine.backends.transformers.batching import MAX_TOKENS, by_length, p
 from llmos.engine.backends.transformers.loading import config_ids, gathered
 from llmos.engine.backends.transformers.thread import ModelThread, tensor_bytes
 from llmos.engine.base import Engine, Feature, Handle, LoadOptions, Request
+from llmos.engine.turns import Turns
 from llmos.errors import ContextLengthExceeded, InvalidValue
 from llmos.library.base import ModelCard
 from llmos.types import TokenIds
@@ -38,7 +39,7 @@ class EncoderEngine(Engine):
         self._model = model
         self._pad = config_ids(model, "pad_token_id")
         self._takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
-        self._thread = ModelThread(f"transformers {card.name}", options.num_threads)
+        self._thread = ModelThread(f"transformers {card.name}", options.num_threads, Turns(options.run_folder))
         self.pooling: Callable[[Tensor, Tensor], Tensor] | None = None
         self.mask_id: int | None = None
 

@@ -20,7 +20,9 @@ from llmos.engine.backends.transformers.loop import StepLoop
 from llmos.engine.backends.transformers.rows import Job, Row
 from llmos.engine.backends.transformers.seq2seq import Seq2SeqModel, Seq2SeqStarter
 from llmos.engine.backends.transformers.thread import ModelThread, tensor_bytes
-from llmos.engine.base import Adapter, Engine, Feature, Handle, LoadOptions, Request, ScoreItem, ScoreResult, needed_features
+from llmos.engine.base import Adapter, Engine, Feature, Handle, LoadOptions, Request, ScoreItem, ScoreResult
+from llmos.engine.needs import needed_features
+from llmos.engine.turns import Turns
 from llmos.errors import ContextLengthExceeded, EngineError, InvalidValue, LLMOSError, OverCapacity, UnsupportedFeature
 from llmos.library.base import ModelCard
 from llmos.text.load import load_tokenizer
@@ -55,7 +57,8 @@ class GeneratorEngine(Engine):
             max_rows=options.max_batch,
             max_tokens=None if options.kv_bytes is None else options.kv_bytes // self._token_bytes,
         )
-        self._thread = ModelThread(f"transformers {card.name}", options.num_threads, self._loop.step)
+        turns = Turns(options.run_folder)
+        self._thread = ModelThread(f"transformers {card.name}", options.num_threads, turns, self._loop.step, self._loop.requests)
 
     @cached_property
     def _tokenizer(self) -> Any:

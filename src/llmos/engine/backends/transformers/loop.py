@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llmos.engine.backends.transformers.cohort import Cohort, Started, Starter
 from llmos.engine.backends.transformers.rows import Job, Row
-from llmos.engine.base import Adapter
+from llmos.engine.base import Adapter, Request
 from llmos.errors import DeadlineExceeded, EngineError, LLMOSError
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ Activate = Callable[[Adapter | None], None]
 
 
 class StepLoop:
-    """Only `submit` and `running` may be called from other threads."""
+    """Only `submit`, `running` and `requests` may be called from other threads."""
 
     def __init__(
         self,
@@ -56,6 +56,10 @@ class StepLoop:
     def running(self) -> int:
         with self._lock:
             return sum(not job.ended for job in self._jobs)
+
+    def requests(self) -> list[Request]:
+        with self._lock:
+            return [job.handle.request for job in self._jobs if not job.ended]
 
     def stop(self) -> None:
         """Ends everything as cancelled, and what still comes."""

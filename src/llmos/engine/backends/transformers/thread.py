@@ -1,27 +1,37 @@
 """One thread owns a loaded model: everything that touches its tensors runs there.
 
 So the engines need no locks around tensors, and OpenMP keeps one pool of threads instead of one per caller. Short work arrives by
-`call`; a generator's running batch is moved on by `step`, once between two calls, as long as it says there is more to do.
+`call`; a generator's running batch is moved on by `step`, once between two calls, as long as it says there is more to do. Both
+take their turns with the cores (engine/turns.py).
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from llmos.engine.base import Request
+from llmos.engine.turns import Turns
 from llmos.errors import EngineError
 
 T = TypeVar("T")
 
 
 class ModelThread:
-    """Starts at once. `step` returns whether it wants to be called again; it must not raise."""
+    """Starts at once. `step` returns whether it wants to be called again; it must not raise. requests: those it has."""
 
-    def __init__(self, name: str, num_threads: int, step: Callable[[], bool] = lambda: False) -> None:
-        self._step = step
+    def __init__(
+        self,
+        name: str,
+        num_threads: int,
+        turns: Turns,
+        step: Callable[[], bool] = lambda: False,
+        requests: Callable[[], Sequence[Request]] = list,
+    ) -> None:
+        self._step, self._requests, self._turns = step, requests, turns
         self._num_threads = num_threads
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -55,7 +65,8 @@ class ModelThread:
             self._closed = True
         self.wake()
         self._thread.join()
-        self._step = lambda: False  # handles keep this object for `wake`; it must not keep the model
+        self._turns.close()
+        self._step, self._requests = lambda: False, list  # handles keep this object for `wake`; it must not keep the model
 
     def _run(self) -> None:
         import torch
@@ -66,12 +77,22 @@ class ModelThread:
             while True:
                 task = self._next(wait=not more)
                 if task is not None:
-                    task()
+                    with self._turns.call():
+                        task()
                 elif self._closed and self._tasks.empty():
                     return
-                more = self._step()
+                more = self._round()
+
+    def _round(self) -> bool:
+        requests = self._requests()
+        if not requests:
+            return self._step()  # it may have something to clear away
+        with self._turns.step(requests, stop=lambda: not self._tasks.empty()):
+            return self._step()
 
     def _next(self, *, wait: bool) -> Callable[[], None] | None:
+        if wait:
+            self._turns.rest()
         try:
             return self._tasks.get(block=wait)
         except queue.Empty:

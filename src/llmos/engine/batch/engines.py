@@ -1,0 +1,45 @@
+"""Where a batch gets its engine from: the server of this home when one runs, else an engine of its own, in a process of its own.
+
+An engine of its own reuses what prompts have in common (LoadOptions.share_prefixes). It never runs in the process that reads and writes
+the items: a native engine holds Python's lock while it computes, and one that dies takes nothing with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from llmos.engine.base import Feature
+from llmos.engine.borrow import borrow
+from llmos.engine.pool import ModelSource, Pool
+from llmos.engine.session import Session
+from llmos.kernel.base import Priority
+from llmos.library.base import Progress
+from llmos.settings import Settings
+
+
+@contextmanager
+def batch_session(
+    settings: Settings,
+    library: ModelSource,
+    model: str,
+    feature: Feature,
+    *,
+    engine: str | None = None,
+    pull: Callable[[Progress], None] | None = None,
+    whose: str = "",
+    notify: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[Session, bool]]:
+    """The model, loaded, and whether its engine reuses common prefixes. engine: as for Pool.session; it is then loaded here.
+    pull: told how a model that is missing is pulled; None: it is not.
+    whose: the job, for the server's books. Raises what loading raises."""
+    with ExitStack() as stack:
+        pool = stack.enter_context(Pool(settings, library, inline=False, notify=notify, share_prefixes=True))
+        session = pool.session(model, engine=engine, keep_alive_s=-1, load=False, progress=pull, pull=pull is not None)
+        session.priority = Priority.BATCH
+        lender = None if engine else borrow(settings.home / "run", whose=whose)
+        if lender is not None:
+            session = stack.enter_context(lender).session(session)
+            notify("Using the engines of the server that runs.")
+        loaded = session.engine_for(frozenset({feature}), "batch")
+        yield session, Feature.PREFIX_CACHE in loaded.features

@@ -1,0 +1,1 @@
+"""Batch inference: plan, log, run, finish."""
