@@ -10,6 +10,7 @@ says. More of `card.extra`:
     json_answer        written under a constraint              endless      writes until max_tokens
     crash_on           a prompt with this text kills the engine's process (only with inline=False)
     fail_on            a prompt with this text fails           load_error   the backend that shall not load it
+    die_once           a path; the first load kills its process
     load_once          a path; a second load fails             memory_bytes what it says to take
 
 Tokens are bytes of UTF-8 plus special ones, in a real tokenizer.json that `make_model` writes, so that the project's own loaders
@@ -257,6 +258,9 @@ class FakeBackend(Backend):
     def load(self, card: ModelCard, folder: Path, variant: Variant, options: LoadOptions) -> Engine:
         if card.extra.get("load_error") == self.name:
             raise EngineError(f"{self.name} was told not to load {card.name}.")
+        if "die_once" in card.extra and not Path(card.extra["die_once"]).exists():
+            Path(card.extra["die_once"]).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         if "load_once" in card.extra:
             try:
                 Path(card.extra["load_once"]).touch(exist_ok=False)

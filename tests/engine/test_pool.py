@@ -299,3 +299,10 @@ def test_the_memory_of_an_engine_process_is_measured(make: Make) -> None:
     pool = make(fake_cards(), inline=False)
     pool.session("fake").complete("Hi", Sampling()).result()
     assert pool.budget.used_bytes == pool.loaded()[0].memory_bytes > 10_000_000  # a Python process, not the 1 MB the double says
+
+
+def test_a_process_that_is_killed_while_it_loads_gets_a_second_one(make: Make, said: list[str], tmp_path: Path) -> None:
+    pool = make([fake_card(extra={"die_once": str(tmp_path / "died")})], inline=False)
+    pool.session("fake").complete("Hi", Sampling()).result()
+    assert engines(pool) == ["fake:fake"]
+    assert [sentence for sentence in said if "once more" in sentence]

@@ -19,12 +19,17 @@ from llmos.engine.batch.work import Batch
 from llmos.errors import Conflict, InvalidValue, NotFound
 from llmos.settings import current
 
-app = typer.Typer(no_args_is_help=True, help="Answer whole files of requests.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Answer whole files of requests. Those of a server are jobs: llmos jobs --kind batch.",
+)
 SHOWN = 10  # bad lines that are listed
 
 
 def add_to(root: typer.Typer) -> None:
-    root.add_typer(app, name="batch")
+    root.add_typer(app, name="batch", epilog=examples("llmos batch run requests.jsonl -o answers.jsonl", "llmos batch run --help"))
 
 
 @app.command(

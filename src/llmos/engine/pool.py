@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from llmos.engine.base import Adapter, Feature
+from llmos.engine.base import Adapter, Engine, Feature, LoadOptions
 from llmos.engine.choice import EngineChoice, Loaded, Work, kind_of, pick
 from llmos.engine.choices import ChoiceTables
 from llmos.engine.loading import Explanation, Loader, ModelSource
@@ -25,7 +25,7 @@ from llmos.engine.memory import estimate_bytes, plan_eviction
 from llmos.engine.session import Session
 from llmos.engine.slots import NEVER, LoadedInfo, PoolLease, Slot, expires_in_s, idle_for, info, resident, restarts
 from llmos.engine.texts import Texts
-from llmos.errors import EngineError, NotFound, OverCapacity
+from llmos.errors import EngineDied, EngineError, NotFound, OverCapacity
 from llmos.kernel.budget import MemoryBudget
 from llmos.library.base import ModelCard, Progress, Resolved
 from llmos.settings import Settings
@@ -270,7 +270,7 @@ class Pool:
             others = [slot.choice.name for slot in self._slots if slot.card.version == card.version]
             self.notify(f"Loading {card.name} with {choice.name}" + (f", beside {', '.join(others)}." if others else "."))
             try:
-                engine = self.loader.load(card, model.resolved.folder, choice, options)
+                engine = self._loaded(model.resolved, choice, options)
             except EngineError as problem:
                 self.budget.free(owner)
                 problems.append(problem)
@@ -283,6 +283,14 @@ class Pool:
             slot = Slot(card=card, choice=choice, engine=engine, owner=owner, users=1, keep_alive_s=model.keep_alive_s)
             return self._admit(slot)
         raise problems[0]
+
+    def _loaded(self, resolved: Resolved, choice: EngineChoice, options: LoadOptions) -> Engine:
+        """A process that ends over a load may have been killed for another's sake: it is tried once more."""
+        try:
+            return self.loader.load(resolved.card, resolved.folder, choice, options)
+        except EngineDied as death:
+            self.notify(f"{choice.name} ended while it loaded {resolved.card.name}: {death.message} It is tried once more.")
+            return self.loader.load(resolved.card, resolved.folder, choice, options)
 
     def _admit(self, slot: Slot) -> Slot:
         with self._changed:
