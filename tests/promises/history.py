@@ -85,7 +85,7 @@ def _of_one(job: History, *, over: bool) -> Iterable[str]:
     if attempts and max(attempts) > job.attempt:
         yield f"an event is of attempt {max(attempts)}; the row knows {job.attempt}"
     yield from _of_states(job, over=over)
-    if job.kind == "count" and job.state == JobState.SUCCEEDED:
+    if job.kind == "promise-steps" and job.state == JobState.SUCCEEDED:
         steps = job.params["steps"]
         result = job.result or {}
         if (result.get("steps"), result.get("sum")) != (steps, expected_sum(steps)):

@@ -46,5 +46,5 @@ def expected_sum(steps: int) -> int:
     return steps * (steps + 1) // 2
 
 
-if "count" not in kinds:
-    kinds.register("count")(Count)
+if "promise-steps" not in kinds:
+    kinds.register("promise-steps")(Count)

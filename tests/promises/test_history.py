@@ -24,7 +24,7 @@ from tests.promises.history import Event, History, batch_problems, problems
 
 GOOD = History(
     id="a",
-    kind="count",
+    kind="promise-steps",
     state="succeeded",
     attempt=2,
     last_seq=6,
@@ -126,7 +126,7 @@ class Unfenced(JobStore):
 
 def two_attempts(store: JobStore) -> str:
     """A job whose first attempt is given up, is finished by the second, and then the first wakes up and finishes it too."""
-    job = store.submit(JobSpec(kind="count", params={"steps": 3}))
+    job = store.submit(JobSpec(kind="promise-steps", params={"steps": 3}))
     result = {"steps": 3, "sum": 6}
     assert store.claim(job.id, "one")
     with store.database.begin() as connection:
@@ -146,7 +146,7 @@ def two_attempts(store: JobStore) -> str:
 )
 def test_a_broken_store_is_caught(database: Database, store: Callable[[Database], JobStore], said: tuple[str, ...]) -> None:
     made = store(database)
-    job_id = made.submit(JobSpec(kind="count")).id if isinstance(made, Forgetful) else two_attempts(made)
+    job_id = made.submit(JobSpec(kind="promise-steps")).id if isinstance(made, Forgetful) else two_attempts(made)
     found = problems(history.read(database), [job_id])
     assert len(found) >= len(said)
     assert all(any(words in text for text in found) for words in said), found

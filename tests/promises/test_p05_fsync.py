@@ -87,7 +87,7 @@ database = open_database(Settings.from_env())
 def quick(connection, cursor, statement, parameters, context, executemany):
     return statement.replace("synchronous = FULL", f"synchronous = {sys.argv[1]}"), parameters
 event.listen(database.engine, "before_cursor_execute", quick, retval=True)
-print(JobStore(database).submit(JobSpec(kind="count")).id, flush=True)
+print(JobStore(database).submit(JobSpec(kind="promise-steps")).id, flush=True)
 """
 
 
@@ -168,13 +168,13 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
 
 
 def test_submission_of_a_job(traced: Traced, record_property: Record) -> None:
-    job = traced.ask("POST", "/api/v1/jobs", json={"kind": "count", "params": {"steps": 0}})
+    job = traced.ask("POST", "/api/v1/jobs", json={"kind": "promise-steps", "params": {"steps": 0}})
     record_property("figure", f"submit: {traced.check(job['id'])} writes")
 
 
 def test_end_of_a_job(traced: Traced, record_property: Record) -> None:
     """The answer that first says "succeeded" leaves after the row that says so is on disk; a checkpoint likewise."""
-    job = traced.ask("POST", "/api/v1/jobs", json={"kind": "count", "params": {"steps": 12, "save_every": 5}})
+    job = traced.ask("POST", "/api/v1/jobs", json={"kind": "promise-steps", "params": {"steps": 12, "save_every": 5}})
     after = strace.settled(traced.log)
     assert traced.until(f"/api/v1/jobs/{job['id']}", ("succeeded", "failed"))["state"] == "succeeded"
     record_property("figure", f"finish: {traced.check('succeeded', after=after)} writes")

@@ -55,7 +55,9 @@ class Subject:
     def submit(self) -> httpx.Response:
         self._number += 1
         labels = {"number": str(self._number), "pad": "x" * 200}
-        answer = self.client.post("/api/v1/jobs", json={"kind": "count", "params": {"steps": 3, "step_s": 0}, "labels": labels})
+        answer = self.client.post(
+            "/api/v1/jobs", json={"kind": "promise-steps", "params": {"steps": 3, "step_s": 0}, "labels": labels}
+        )
         if answer.status_code in (200, 201):
             self.jobs.append(answer.json()["id"])
         return answer

@@ -111,7 +111,7 @@ class Load:
     def _job(self, client: httpx.Client, rng: Random) -> None:
         key = f"chaos-{len(self.ledger.keys)}"
         params = {"steps": rng.randrange(5, 60), "step_s": rng.uniform(0.005, 0.05), "save_every": rng.randrange(1, 10)}
-        body = {"kind": "count", "params": params, "labels": {"key": key}}
+        body = {"kind": "promise-steps", "params": params, "labels": {"key": key}}
         job = self.until_acknowledged(lambda: client.post("/api/v1/jobs", json=body, headers={"Idempotency-Key": key}))
         self.ledger.keys[key] = job["id"]
         self.ledger.jobs.append(job["id"])

@@ -116,7 +116,7 @@ def _given_up(job: history.History) -> bool:
 
 
 def _of_keys(jobs: dict[str, history.History], ledger: Ledger) -> list[str]:
-    counted = len([job for job in jobs.values() if job.kind == "count"])
+    counted = len([job for job in jobs.values() if job.kind == "promise-steps"])
     asked = len(ledger.keys)  # and at most one whose acknowledgement never came
     return [] if asked <= counted <= asked + 1 else [f"{asked} idempotency keys made {counted} jobs"]
 
