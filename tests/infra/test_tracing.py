@@ -205,14 +205,14 @@ def test_a_job_is_a_tree_of_its_states() -> None:
 def test_jobs_that_end_are_traced_in_the_trace_they_belong_to(collector: Collector, tmp_path: Path) -> None:
     settings = settings_for(collector, tmp_path)
     with live(settings, fake_pool(settings, tmp_path)) as served:
-        order = {"kind": "count", "params": {"steps": 3, "step_s": 0}}
+        order = {"kind": "promise-steps", "params": {"steps": 3, "step_s": 0}}
         made = served.client.post("/api/v1/jobs", json=order, headers={"traceparent": TRACEPARENT}).json()
         served.state.jobs.wait(made["id"], timeout_s=60)
         until = time.monotonic() + 20
         while served.state.jobs._runner.running():  # type: ignore[union-attr]
             assert time.monotonic() < until
             time.sleep(0.05)
-    job = only(collector.spans, "job count")
+    job = only(collector.spans, "job promise-steps")
     assert (job.trace_id, job.parent_id) == (TRACE, PARENT)
     assert job.attributes["llmos.job.id"] == made["id"]
     assert {span.name for span in collector.spans if span.parent_id == job.span_id} == {"queued", "attempt 1"}

@@ -12,6 +12,7 @@ import psutil
 from tests.promises.service import Service
 
 ENGINE, JOB = "llmos.engine.worker", "llmos.kernel.child"
+EXTRA_S = 120.0  # how much longer than asked it waits for a kind of victim that never was there
 
 
 class Killer:
@@ -22,15 +23,19 @@ class Killer:
         self.kills: Counter[str] = Counter()
 
     def run(self, seconds: float, *, every_s: tuple[float, float]) -> None:
-        """Kills until the time is over. A server that was the victim is started again, as a supervisor would."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, self.rng.uniform(*every_s)))
-            victim = self.rng.choices(["server", "engine", "job", "database"], [2, 3, 5, 3])[0]
-            if victim == "database" and self.database_url is None:
-                victim = "job"
+        """Kills until the time is over and everything that can die has died at least once. A server that was the victim is started
+        again, as a supervisor would."""
+        begin = time.monotonic()
+        kinds = ["server", "engine", "job"] + (["database"] if self.database_url is not None else [])
+        due = self.rng.sample(kinds, len(kinds))
+        while (now := time.monotonic() - begin) < seconds or (due and now < seconds + EXTRA_S):
+            time.sleep(self.rng.uniform(*every_s))
+            victim = due[0] if due else self.rng.choices(kinds, [2, 3, 5, 3][: len(kinds)])[0]
             if self._kill(victim):
                 self.kills[victim] += 1
+                due = [kind for kind in due if kind != victim]
+            elif due:
+                due = [*due[1:], victim]  # it is not there right now
             if not self.service.alive:
                 self.service.start()
 

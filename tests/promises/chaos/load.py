@@ -26,8 +26,8 @@ FAIR = {200, 429, 503}
 
 @dataclass
 class Ledger:
-    """What was acknowledged. jobs: ids; keys: idempotency key -> id; batches: id -> custom ids. Thread-safe enough: one writer a
-    field and key."""
+    """What was acknowledged. jobs: ids; keys: idempotency key -> id; batches: id -> custom ids; chats: status -> number. Thread-safe
+    enough: one writer a field and key."""
 
     jobs: list[str] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
@@ -36,6 +36,11 @@ class Ledger:
     broken: int = 0  # chats whose connection broke
     slowest_chat_s: float = 0.0
     complaints: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Something of each kind of work was acknowledged."""
+        return bool(self.jobs and self.batches and self.chats[200])
 
 
 class Load:
@@ -57,7 +62,10 @@ class Load:
             thread.start()
 
     def finish(self) -> None:
-        """Nothing new is begun; what was begun is asked to its end."""
+        """Once some of each kind of work was acknowledged nothing new is begun; what was begun is asked to its end."""
+        until = time.monotonic() + PATIENCE_S
+        while not self.ledger.complete and not self.ledger.complaints and time.monotonic() < until:
+            time.sleep(ASK_AGAIN_S)
         self.stop.set()
         for thread in self._threads:
             thread.join(timeout=PATIENCE_S)

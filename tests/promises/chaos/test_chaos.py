@@ -22,10 +22,10 @@ from tests.promises.chaos.load import MODEL, Ledger, Load
 from tests.promises.levels import quick_or_full, seeded
 from tests.promises.service import Service
 
-SECONDS = quick_or_full(45, 600)
+SECONDS = quick_or_full(30, 600)
 EVERY_S = (1.0, 4.0)
 SETTLE_S = quick_or_full(180, 600)
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + SETTLE_S + 300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS + SETTLE_S + 600)]
 Record = Callable[[str, object], None]
 
 
@@ -64,14 +64,13 @@ def test_random_kills_under_load(service: Service, database_url: str, record_pro
     load = Load(service, rng)
     load.start()
     killer.run(SECONDS, every_s=EVERY_S)
-    load.finish()
+    load.finish()  # it goes on until each kind of work was done at least once
     try:
         found = _settled(service, database_url, load.ledger)
         assert load.ledger.complaints == []
         assert found == []
-        assert sum(killer.kills.values()) >= SECONDS / 10, killer.kills
-        assert killer.kills["server"] and killer.kills["job"] + killer.kills["engine"], killer.kills
-        assert load.ledger.jobs and load.ledger.batches and load.ledger.chats[200]
+        assert {"server", "engine", "job"} <= set(killer.kills), killer.kills
+        assert load.ledger.complete
     finally:
         print(f"kills {dict(killer.kills)}; {_told(load.ledger)}")
     service.end()
