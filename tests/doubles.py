@@ -253,7 +253,7 @@ class FakeBackend(Backend):
         features = _BY_FAMILY[card.family]
         if Feature.GENERATE in features:
             features = features | self.more
-        return Support(ok=True, why="a double", features=features)
+        return Support(ok=True, why="a double", features=features, prefixes_on_request="prefixes" in card.extra)
 
     def load(self, card: ModelCard, folder: Path, variant: Variant, options: LoadOptions) -> Engine:
         if card.extra.get("load_error") == self.name:
@@ -266,7 +266,9 @@ class FakeBackend(Backend):
                 Path(card.extra["load_once"]).touch(exist_ok=False)
             except FileExistsError:
                 raise EngineError(f"{card.name} was loaded once already.") from None
-        return FakeEngine(self.name, card, variant.name, self.supports(card).features, options)
+        support = self.supports(card)
+        shared = {Feature.PREFIX_CACHE} if support.prefixes_on_request and options.share_prefixes else set()
+        return FakeEngine(self.name, card, variant.name, support.features | shared, options)
 
 
 class RichFakeBackend(FakeBackend):

@@ -16,8 +16,8 @@ from llmos.types import Sampling
 def load(model: Path, options: argparse.Namespace) -> Answer:
     settings = Settings.from_env()
     library = Library.open(settings)
-    pool = Pool(settings, library, inline=True, share_prefixes=options.prefix_cache)
-    session = pool.session(f"bench-{model.stem.lower()}", load=False)
+    pool = Pool(settings, library, inline=True)
+    session = pool.session(f"bench-{model.stem.lower()}", load=False, shared_by="" if options.prefix_cache else None)
 
     def answer(prompts: Prompts) -> list[int]:
         running = [

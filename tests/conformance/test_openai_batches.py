@@ -14,6 +14,7 @@ import pytest
 from openai import OpenAI
 from openai.types import Batch
 
+from llmos.engine.batch.engines import WORTH_AN_ENGINE
 from tests.conformance.conftest import CHAT, EMBEDDER, KEY
 from tests.server.live import Live
 
@@ -102,6 +103,25 @@ def test_a_batch_of_chats(client: OpenAI) -> None:
     assert failed["custom_id"] == "r5" and failed["response"]["body"]["error"]["param"] == "top_logprobs"
     assert batch.usage is not None and batch.usage.output_tokens > 0
     assert batch.id in [one.id for one in client.batches.list(limit=1)]
+
+
+def test_prompts_with_much_in_common_get_an_engine_that_shares_it(client: OpenAI, real: Live) -> None:
+    rules = " ".join(f"Rule {number}: an answer names the number {number} when it is asked to." for number in range(20))
+    bodies: list[dict[str, Any]] = [
+        {
+            "model": CHAT,
+            "messages": [{"role": "system", "content": rules}, {"role": "user", "content": f"What is {number} + 1?"}],
+            "max_tokens": 2,
+        }
+        for number in range(WORTH_AN_ENGINE)
+    ]
+    file = client.files.create(file=("in.jsonl", lines("/v1/chat/completions", bodies)), purpose="batch")
+    order = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    batch = until_over(client, order)
+    assert batch.status == "completed" and batch.usage is not None
+    assert batch.usage.input_tokens > 300 * WORTH_AN_ENGINE
+    sharing = [info for info in real.state.pool.loaded() if info.for_batches]
+    assert [(info.name, info.engine) for info in sharing] == [(CHAT, "openvino")]
 
 
 @pytest.mark.parametrize(

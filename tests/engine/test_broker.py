@@ -29,6 +29,7 @@ CARDS = (
     fake_card("endless", extra={"step_s": "0.01", "endless": "yes"}),
     fake_card("fails", extra={"fail_on": "fail"}),
     fake_card("encoder", Family.ENCODER),
+    fake_card("sharing", extra={"prefixes": "on request"}),
 )
 
 
@@ -62,8 +63,8 @@ class Shop:
     books: Books
     folder: Path
 
-    def lender(self, whose: str = "job") -> Lender:
-        found = borrow(self.folder, whose=whose)
+    def lender(self, whose: str = "job", *, shares: bool = False) -> Lender:
+        found = borrow(self.folder, whose=whose, shares=shares)
         assert found is not None
         return found
 
@@ -75,7 +76,7 @@ def shop(settings: Settings, tmp_path: Path) -> Iterator[Shop]:
     with fake_pool(settings, tmp_path, cards=CARDS) as pool:
         broker = Broker(
             folder,
-            lambda name, whose: pool.session(name, load=False),
+            lambda name, whose, shares: pool.session(name, load=False, shared_by=whose if shares else None),
             books.admit,  # type: ignore[arg-type]  # gives list.append back
             lambda whose, model, usage: books.used.append((whose, model, usage)),
         )
@@ -190,7 +191,17 @@ def test_a_second_server_of_the_home_does_not_take_over(shop: Shop) -> None:
         assert borrowed(shop, lender).complete("x", Sampling(max_tokens=2)).result()[0].text == "He"
 
 
-def nobody(name: str, whose: str) -> Session:
+@pytest.mark.parametrize("shares", [False, True])
+def test_who_has_much_in_common_gets_an_engine_for_it(shop: Shop, shares: bool) -> None:
+    with shop.lender(shares=shares) as lender:
+        session = borrowed(shop, lender, "sharing")
+        assert (Feature.PREFIX_CACHE in session.engine_for(frozenset({Feature.GENERATE})).features) is shares
+        assert session.complete("Hi", Sampling()).result()[0].text == "Hello world."
+    [loaded] = shop.pool.loaded()
+    assert loaded.for_batches is shares
+
+
+def nobody(name: str, whose: str, shares: bool) -> Session:
     raise AssertionError(f"{whose} asked for {name}")
 
 

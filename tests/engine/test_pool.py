@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from llmos.engine.base import Feature
 from llmos.engine.pool import LoadedInfo, Pool
 from llmos.errors import EngineError, NotFound, OverCapacity, UnsupportedFeature
 from llmos.library.base import ModelCard
@@ -306,3 +307,44 @@ def test_a_process_that_is_killed_while_it_loads_gets_a_second_one(make: Make, s
     pool.session("fake").complete("Hi", Sampling()).result()
     assert engines(pool) == ["fake:fake"]
     assert [sentence for sentence in said if "once more" in sentence]
+
+
+def shared(pool: Pool) -> list[bool]:
+    """Of each loaded engine, whether it is one for batches."""
+    return sorted(info.for_batches for info in pool.loaded())
+
+
+def test_batches_of_one_project_share_an_engine_of_their_own(make: Make, said: list[str]) -> None:
+    pool = make([fake_card("a", extra={"prefixes": "on request"})])
+    pool.session("a").complete("Hi", Sampling()).result()
+    for project in ("red", "red", "blue"):
+        session = pool.session("a", load=False, shared_by=project)
+        assert session.complete("Hi", Sampling()).result()[0].text == "Hello world."
+        assert Feature.PREFIX_CACHE in session.engine_for(frozenset({Feature.GENERATE})).features
+    assert shared(pool) == [False, True, True]
+    assert said[1] == "Loading a with fake/default for batches, beside fake/default."
+    assert Feature.PREFIX_CACHE not in pool.session("a").engine_for(frozenset({Feature.GENERATE})).features
+
+
+def test_where_an_engine_for_batches_has_no_room_they_use_the_one_that_is_there(make: Make) -> None:
+    card = fake_card("a", memory_bytes=6 * GB, extra={"memory_bytes": str(6 * GB), "prefixes": "on request"})
+    pool = make([card], memory_budget_bytes=10 * GB)
+    pool.session("a")
+    assert pool.session("a", load=False, shared_by="red").complete("Hi", Sampling()).result()[0].text == "Hello world."
+    assert shared(pool) == [False]
+
+
+def test_an_engine_for_batches_gives_way_even_at_work(make: Make) -> None:
+    extra = {"memory_bytes": str(6 * GB), "prefixes": "on request", "endless": "yes", "step_s": "0.01"}
+    pool = make([fake_card("a", memory_bytes=6 * GB, extra=extra), big("b", 6)], memory_budget_bytes=10 * GB)
+    generation = pool.session("a", load=False, shared_by="red").complete("Hi", Sampling())
+    assert shared(pool) == [True]
+    pool.session("b")
+    assert engines(pool) == ["b:fake"]
+    assert generation.result()[0].finish_reason == "cancelled"
+
+
+def test_what_is_not_written_needs_no_engine_for_batches(make: Make) -> None:
+    pool = make([fake_card("a", extra={"prefixes": "on request"})])
+    pool.session("a", load=False, shared_by="red").engine_for(frozenset({Feature.SCORE}))
+    assert shared(pool) == [False]

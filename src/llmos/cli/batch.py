@@ -120,10 +120,12 @@ def _work(batch: Batch, engine: str | None, concurrency: int) -> float:
     if counts.done == counts.total:
         return 0.0
     began = time.monotonic()
-    feature, model, library = feature_of(endpoint), batch.plan.model, Library.open(settings)
+    feature, plan, library = feature_of(endpoint), batch.plan, Library.open(settings)
     with ExitStack() as stack:
         with progress_bar() as report:
-            source = batch_session(settings, library, model, feature, engine=engine, pull=report, notify=say)
+            source = batch_session(
+                settings, library, plan.model, feature, engine=engine, pull=report, num_shared=plan.num_shared, notify=say
+            )
             session, shared = stack.enter_context(source)
         load_s = time.monotonic() - began
         answers = stack.enter_context(closing(answers_for(endpoint, session, deadline_s=settings.request_deadline_s)))

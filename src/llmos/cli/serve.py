@@ -48,7 +48,7 @@ def ps(url: Annotated[str | None, SERVER] = None, json_output: Annotated[bool, J
         print_json(loaded)
         return
     rows = [
-        [str(item["name"]), str(item["engine"]), human_bytes(item["memory_bytes"]), str(item["running"]), f"{item['idle_s']:.0f} s"]
+        [str(item["name"]), _engine(item), human_bytes(item["memory_bytes"]), str(item["running"]), f"{item['idle_s']:.0f} s"]
         for item in loaded
     ]
     table(("MODEL", "ENGINE", "MEMORY", "RUNNING", "IDLE"), rows, empty="No model is in memory.")
@@ -59,6 +59,10 @@ def stop(model: Annotated[str, typer.Argument(help="Model to free.")], url: Anno
     with LLMOS(_address(url), notify=say) as llmos:
         llmos.unload(model)
     out.print(model, markup=False)
+
+
+def _engine(loaded: dict[str, Any]) -> str:
+    return f"{loaded['engine']}, for batches" if loaded.get("for_batches") else str(loaded["engine"])
 
 
 def _address(url: str | None) -> str:

@@ -301,12 +301,14 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Support:
-    """Whether a backend runs a card, what it then offers, and in which variants (first: its default)."""
+    """Whether a backend runs a card, what it then offers, and in which variants (first: its default). prefixes_on_request: with
+    LoadOptions.share_prefixes it has the feature PREFIX_CACHE too."""
 
     ok: bool
     why: str
     features: frozenset[Feature] = frozenset()
     variants: tuple[Variant, ...] = (Variant(name="default"),)
+    prefixes_on_request: bool = False
 
 
 class Engine(ABC):

@@ -42,8 +42,9 @@ class ServiceGone(LLMOSError):
     code = "service_gone"
 
 
-def borrow(folder: Path, *, whose: str = "") -> Lender | None:
-    """A connection to the server of this home; None when there is none. whose: the job that its work is counted for."""
+def borrow(folder: Path, *, whose: str = "", shares: bool = False) -> Lender | None:
+    """A connection to the server of this home; None when there is none. whose: the job that its work is counted for; shares: whether
+    an engine that computes what prompts have in common once is worth loading for it."""
     sock = socket.socket(socket.AF_UNIX)
     try:
         with reachable(folder) as address:
@@ -51,14 +52,14 @@ def borrow(folder: Path, *, whose: str = "") -> Lender | None:
     except OSError:
         sock.close()
         return None
-    return Lender(Channel(sock, ToBorrower), whose)
+    return Lender(Channel(sock, ToBorrower), whose, shares)
 
 
 class Lender:
     """One connection, used from any thread. Once it is lost, all that waits on it fails with ServiceGone, and what comes later too."""
 
-    def __init__(self, channel: Channel, whose: str) -> None:
-        self.whose = whose
+    def __init__(self, channel: Channel, whose: str, shares: bool) -> None:
+        self.whose, self.shares = whose, shares
         self._channel = channel
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -93,7 +94,7 @@ class Lender:
     # -- for the engines below -----------------------------------------------------------------------------------------
     def describe(self, model: str, features: frozenset[Feature], work: Work) -> Described:
         number = next(self._numbers)
-        told = self._wait(number, Describe(number, model, sorted(features), work, self.whose))
+        told = self._wait(number, Describe(number, model, sorted(features), work, self.whose, self.shares))
         assert isinstance(told, Described)
         if told.problem is not None:
             raise told.problem.error()

@@ -48,13 +48,14 @@ Meter = Callable[[str, str, Usage], None]
 
 
 class Describe(msgspec.Struct, tag=True, frozen=True):
-    """Loads what the others will need. whose: the job that asks."""
+    """Loads what the others will need. whose: the job that asks; shares: whether much of its prompts is the same."""
 
     id: int
     model: str
     features: list[Feature]
     work: Work
     whose: str = ""
+    shares: bool = False
 
 
 class Described(msgspec.Struct, tag=True, frozen=True):
@@ -88,9 +89,10 @@ ToBorrower = Described | News | Answer
 
 
 class Broker:
-    """sessions: the model of a name as the job that asks may see it, not loaded. `start` raises OSError where no socket can be made."""
+    """sessions: the model of a name as the job that asks may see it, not loaded; True: for prompts that have much in common. `start`
+    raises OSError where no socket can be made."""
 
-    def __init__(self, folder: Path, sessions: Callable[[str, str], Session], admit: Admit, meter: Meter) -> None:
+    def __init__(self, folder: Path, sessions: Callable[[str, str, bool], Session], admit: Admit, meter: Meter) -> None:
         self.folder = folder
         self.sessions, self.admit, self.meter = sessions, admit, meter
         self._listener: socket.socket | None = None
@@ -167,7 +169,7 @@ class _Customer(Outbox):
     def __init__(self, broker: Broker, channel: Channel) -> None:
         super().__init__(channel)
         self.channel, self.broker = channel, broker
-        self.whose = ""
+        self.whose, self.shares = "", False
         self._threads = ThreadPoolExecutor(THREADS, "broker-request")
         self._lent: dict[str, _Lent] = {}
         self._waiting: set[str] = set()  # requests without an engine yet
@@ -187,7 +189,7 @@ class _Customer(Outbox):
                     case Compute():
                         self._threads.submit(self._compute, message)
                     case Describe():
-                        self.whose = message.whose or self.whose
+                        self.whose, self.shares = message.whose or self.whose, message.shares
                         self._threads.submit(self._describe, message)
                     case Cancel(id=name):
                         with self._lock:
@@ -209,7 +211,7 @@ class _Customer(Outbox):
 
     def _describe(self, message: Describe) -> None:
         try:
-            session = self.broker.sessions(message.model, self.whose)
+            session = self.broker.sessions(message.model, self.whose, self.shares)
             engine = session.engine_for(frozenset(message.features), message.work)
             told = Described(
                 message.id,
@@ -239,7 +241,7 @@ class _Customer(Outbox):
                 self._gone.discard(request.id)
 
     def _submit(self, message: Ask, give_back: GiveBack) -> None:
-        session = self.broker.sessions(message.model, self.whose)
+        session = self.broker.sessions(message.model, self.whose, self.shares)
         request = replace(message.request, priority=Priority.BATCH, cache_salt=session.cache_salt)
         writes = request.sampling.n * (request.sampling.max_tokens or 0)
         lease = session.engines.lease(frozenset(message.features), message.work, reads=len(request.prompt), writes=writes)
@@ -277,7 +279,7 @@ class _Customer(Outbox):
         try:
             give_back = self.broker.admit(size, self.whose)
             try:
-                session = self.broker.sessions(message.model, self.whose)
+                session = self.broker.sessions(message.model, self.whose, self.shares)
                 with session.engines.lease(frozenset(message.features), "prefill") as engine:
                     told = answer_of(engine, call)
             finally:

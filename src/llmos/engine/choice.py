@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmos.engine.base import Feature, Support, Variant
@@ -64,13 +64,15 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineChoice:
-    """One way to serve, with the reason. speed: share of the best candidate's for this work, 1.0 for the best."""
+    """One way to serve, with the reason. speed: share of the best candidate's for this work, 1.0 for the best.
+    prefixes_on_request: as of its Support."""
 
     backend: str
     variant: Variant
     features: frozenset[Feature]
     why: str
     speed: float = 1.0
+    prefixes_on_request: bool = False
 
     @property
     def name(self) -> str:
@@ -173,6 +175,7 @@ def _by_rule(candidate: Candidate, variant: Variant, work: Work, order: list[str
         features=candidate.support.features,
         why=f"by rule, not measured on this machine: {candidate.backend} {said}",
         speed=RULE_STEP**place,
+        prefixes_on_request=candidate.support.prefixes_on_request,
     )
 
 
@@ -183,4 +186,4 @@ def _by_measurement(way: EngineChoice, seen: Measurement, best: float, work: Wor
         f"measured here: {loading}{seen.prefill_tok_s:.0f} tok/s reading, {seen.decode_tok_s:.0f} writing one answer, "
         f"{seen.batch_tok_s:.0f} writing eight; {share:.0%} of the best for {work} work"
     )
-    return EngineChoice(backend=way.backend, variant=way.variant, features=way.features, why=why, speed=share)
+    return replace(way, why=why, speed=share)

@@ -14,7 +14,7 @@ from llmos.engine.choices import ChoiceTables, Table, key
 from llmos.engine.memory import RESERVE
 from llmos.engine.supervisor import ProcessEngine
 from llmos.engine.trials import PATIENT_S, PROBE_S, measure_all
-from llmos.errors import NotFound, UnsupportedFeature
+from llmos.errors import EngineDied, NotFound, UnsupportedFeature
 from llmos.infra.database import Database
 from llmos.library.base import ModelCard, Progress, Resolved
 from llmos.plugins import load_plugins
@@ -66,14 +66,12 @@ class Loader:
         notify: Callable[[str], None],
         tables: ChoiceTables | None = None,
         probe: bool = False,
-        share_prefixes: bool = False,
     ) -> None:
         load_plugins()
         self.settings = settings
         self.inline = inline
         self.notify = notify
         self.probe = probe
-        self.share_prefixes = share_prefixes
         self.num_threads = settings.num_threads or usable_cores()
         self.budget_bytes = settings.memory_budget_bytes or int(available_bytes() * RESERVE)
         self._tables = tables
@@ -161,16 +159,20 @@ class Loader:
             max_batch=MAX_BATCH,
             kv_bytes=max(one, min(one * FULL_CONTEXTS, int(self.budget_bytes * KV_SHARE))) or None,
             cache_folder=self.settings.home / "cache" / "engines",
-            share_prefixes=self.share_prefixes,
             run_folder=self.settings.home / "run",
         )
 
     def load(self, card: ModelCard, folder: Path, choice: EngineChoice, options: LoadOptions) -> Engine:
-        """Loads in this process, or in one of its own. Raises EngineError or ModelFileError."""
+        """Loads in this process, or in one of its own; one that ends over it may have been killed for another's sake and is tried
+        once more. Raises EngineError or ModelFileError."""
         backend = backends.get(choice.backend)
         if self.inline or card.family is Family.REMOTE:
             return backend.load(card, folder, choice.variant, options)
-        return ProcessEngine(backend, card, folder, choice.variant, options)
+        try:
+            return ProcessEngine(backend, card, folder, choice.variant, options)
+        except EngineDied as death:
+            self.notify(f"{choice.name} ended while it loaded {card.name}: {death.message} It is tried once more.")
+            return ProcessEngine(backend, card, folder, choice.variant, options)
 
     def _unsupported(self, card: ModelCard, features: frozenset[Feature], ways: Sequence[EngineChoice]) -> UnsupportedFeature:
         """The error that says who cannot, and what to install so that it can be."""
@@ -190,6 +192,18 @@ class Loader:
             param="model" if not tried else None,
             hint=("Install one: " + "; ".join(helping) + ".") if helping else fallback,
         )
+
+
+def base_of(library: ModelSource, adapter: ModelCard) -> Resolved:
+    """The base model of a PEFT card, by its version. Raises NotFound naming both."""
+    for card in library.list():
+        if card.version == adapter.base:
+            return library.ensure(f"{card.name}:{card.version}")
+    raise NotFound(
+        f"{adapter.ref} is an adapter; its base model ({adapter.base or 'not stated'}) is not in the library.",
+        param="model",
+        hint="Pull the base model, then import the adapter again.",
+    )
 
 
 def _incomplete(table: Table | None, limit_s: float) -> bool:

@@ -1,9 +1,19 @@
-"""What a generation needs of an engine, read from its sampling."""
+"""What a model's work needs of an engine: of a generation read from its sampling, of a first load from the model's family."""
 
 from __future__ import annotations
 
 from llmos.engine.base import Feature
-from llmos.types import Sampling
+from llmos.types import Family, Sampling
+
+FIRST_USE = {
+    Family.CAUSAL: Feature.GENERATE,
+    Family.SEQ2SEQ: Feature.GENERATE,
+    Family.REMOTE: Feature.GENERATE,
+    Family.MASKED: Feature.FILL_MASK,
+    Family.ENCODER: Feature.EMBED,
+    Family.CLASSIFIER: Feature.CLASSIFY,
+    Family.TAGGER: Feature.TAG,
+}
 
 
 def needed_features(sampling: Sampling, *, adapter: bool = False) -> frozenset[Feature]:

@@ -17,31 +17,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from llmos.engine.base import Adapter, Engine, Feature, LoadOptions
+from llmos.engine.base import Adapter, Feature
 from llmos.engine.choice import EngineChoice, Loaded, Work, kind_of, pick
 from llmos.engine.choices import ChoiceTables
-from llmos.engine.loading import Explanation, Loader, ModelSource
+from llmos.engine.loading import Explanation, Loader, ModelSource, base_of
 from llmos.engine.memory import estimate_bytes, plan_eviction
+from llmos.engine.needs import FIRST_USE
 from llmos.engine.session import Session
 from llmos.engine.slots import NEVER, LoadedInfo, PoolLease, Slot, expires_in_s, idle_for, info, resident, restarts
 from llmos.engine.texts import Texts
-from llmos.errors import EngineDied, EngineError, NotFound, OverCapacity
+from llmos.errors import EngineError, NotFound, OverCapacity
 from llmos.kernel.budget import MemoryBudget
 from llmos.library.base import ModelCard, Progress, Resolved
 from llmos.settings import Settings
-from llmos.types import Family
 
 __all__ = ["NEVER", "LoadedInfo", "ModelSource", "Pool", "PoolLease"]
-
-_FIRST_USE = {
-    Family.CAUSAL: Feature.GENERATE,
-    Family.SEQ2SEQ: Feature.GENERATE,
-    Family.REMOTE: Feature.GENERATE,
-    Family.MASKED: Feature.FILL_MASK,
-    Family.ENCODER: Feature.EMBED,
-    Family.CLASSIFIER: Feature.CLASSIFY,
-    Family.TAGGER: Feature.TAG,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +43,7 @@ class _Model:
     resolved: Resolved
     engine: str | None
     keep_alive_s: float
+    shared_by: str | None
 
     def lease(self, features: frozenset[Feature], work: Work, *, reads: int = 0, writes: int = 0) -> PoolLease:
         return self.pool._lease(self, features, work, reads, writes)
@@ -61,9 +52,8 @@ class _Model:
 class Pool:
     """inline: engines run in this process (SDK, CLI); otherwise each in a supervised process of its own (server). The engines
     of a model are measured when it is first loaded on this machine (LLMOS_PROBE), but not for one_shot, a process that gives one
-    answer: it uses a table that is there, else the rule, and loading time counts. share_prefixes: as in LoadOptions, for a pool
-    that serves nothing but a batch. notify: gets one
-    sentence when something takes long or differs from what was asked."""
+    answer: it uses a table that is there, else the rule, and loading time counts. notify: gets one sentence when something takes
+    long or differs from what was asked."""
 
     def __init__(
         self,
@@ -73,7 +63,6 @@ class Pool:
         inline: bool,
         notify: Callable[[str], None] = lambda _: None,
         one_shot: bool = False,
-        share_prefixes: bool = False,
         budget: MemoryBudget | None = None,
     ) -> None:
         self.settings = settings
@@ -82,7 +71,7 @@ class Pool:
         self.notify = notify
         tables = ChoiceTables(library.database) if library.database is not None else None
         measure = settings.probe and not one_shot
-        self.loader = Loader(settings, inline=inline, notify=notify, tables=tables, probe=measure, share_prefixes=share_prefixes)
+        self.loader = Loader(settings, inline=inline, notify=notify, tables=tables, probe=measure)
         self.budget = budget or MemoryBudget(self.loader.budget_bytes)
         self._one_answer: Work = "once" if one_shot else "decode"
         self._slots: list[Slot] = []
@@ -105,10 +94,13 @@ class Pool:
         keep_alive_s: float | None = None,
         load: bool = True,
         pull: bool = True,
+        shared_by: str | None = None,
     ) -> Session:
         """A model ready to use; pulled when it is missing and `pull`. engine: "openvino" or "openvino/f32-group32" to overrule the choice.
         keep_alive_s: how long an idle engine stays loaded, -1 for as long as there is room; default: LLMOS_KEEP_ALIVE in
-        a server, -1 inline. load=False: no engine is loaded until the first request (enough for tokenising).
+        a server, -1 inline. load=False: no engine is loaded until the first request (enough for tokenising). shared_by: whose batch
+        it is for (a project): its texts are written by an engine that computes what the prompts of such sessions have in common
+        once, even where that may turn the last bits of a greedy answer, if one fits beside all that is loaded.
 
         Raises NotFound, Unreachable and the like from the library; OverCapacity when it cannot fit; UnsupportedFeature when no
         installed engine runs it; EngineError when every one that should fails to load.
@@ -116,15 +108,15 @@ class Pool:
         requested = self.library.ensure(name, progress=progress) if pull else self.library.resolve(name)
         adapter, base = None, requested
         if requested.card.format == "peft":
-            base = self._base_of(requested.card)
+            base = base_of(self.library, requested.card)
             adapter = Adapter(name=requested.card.name, folder=requested.folder)
         if keep_alive_s is None:
             keep_alive_s = NEVER if self.inline else self.settings.keep_alive_s
-        model = _Model(pool=self, name=name, resolved=base, engine=engine, keep_alive_s=keep_alive_s)
+        model = _Model(pool=self, name=name, resolved=base, engine=engine, keep_alive_s=keep_alive_s, shared_by=shared_by)
         context_length = self.loader.options(base.card).context_length
         text = self._texts.beside(base)
         if load:
-            first_use = _FIRST_USE.get(base.card.family)
+            first_use = FIRST_USE.get(base.card.family)
             with model.lease(frozenset({first_use} if first_use else ()), "mixed") as first:
                 context_length = min(first.context_length or context_length, context_length)
         tokenizer, template = text()
@@ -159,7 +151,7 @@ class Pool:
         when there is none (about a minute, no model stays loaded)."""
         resolved = self.library.resolve(name)
         if resolved.card.format == "peft":
-            resolved = self._base_of(resolved.card)
+            resolved = base_of(self.library, resolved.card)
         return self.loader.explain(resolved, measure=measure)
 
     def pin(self, name: str, *, pinned: bool = True) -> None:
@@ -216,7 +208,8 @@ class Pool:
             if work == "decode" or (work == "mixed" and self.inline):  # one person waits for one answer
                 work = self._one_answer
             ranking = self.loader.ranking(model.resolved, features, work, wanted=model.engine)
-            slot = self._hold(ranking, model, demanding=demanding)
+            slot = self._sharing(ranking[0], model) if Feature.GENERATE in features else None
+            slot = slot or self._hold(ranking, model, demanding=demanding)
             if slot is None:
                 with self._load_lock:
                     slot = self._hold(ranking, model, demanding=demanding) or self._load_or_make_do(model, ranking)
@@ -225,6 +218,26 @@ class Pool:
                 self._waiting[version] -= 1
         return PoolLease(self._give_back, slot)
 
+    def _sharing(self, best: EngineChoice, model: _Model) -> Slot | None:
+        """The engine for those whose batch it is. None: anybody's will do, or it does not fit beside what is loaded."""
+        card, whose = model.resolved.card, model.shared_by
+        if whose is None or not best.prefixes_on_request:
+            return None
+        if slot := self._hold([best], model, demanding=False, shared_by=whose):
+            return slot
+        with self._load_lock:
+            if slot := self._hold([best], model, demanding=False, shared_by=whose):
+                return slot
+            if (card.version, best.name) in self._unloadable or self._needed_bytes(card) > self.budget.free_bytes:
+                return None
+            try:
+                return self._load(model, [best], shared_by=whose)
+            except (EngineError, OverCapacity):
+                return None
+
+    def _needed_bytes(self, card: ModelCard) -> int:
+        return estimate_bytes(card, self.loader.options(card))
+
     def _load_or_make_do(self, model: _Model, ranking: list[EngineChoice]) -> Slot:
         """Loads the best. Where a slower engine is loaded that can do the work too, the better one is wanted for its speed alone:
         it comes only when it fits beside all that is loaded, and when it does not load the slower one does the work."""
@@ -232,8 +245,7 @@ class Pool:
         if spare is None:
             return self._load(model, ranking)
         card, best = model.resolved.card, ranking[0]
-        needed_bytes = estimate_bytes(card, self.loader.options(card))
-        if (card.version, best.name) in self._unloadable or needed_bytes > self.budget.free_bytes:
+        if (card.version, best.name) in self._unloadable or self._needed_bytes(card) > self.budget.free_bytes:
             return spare
         try:
             slot = self._load(model, [best])
@@ -242,7 +254,7 @@ class Pool:
         self._give_back(spare)
         return slot
 
-    def _hold(self, ranking: list[EngineChoice], model: _Model, *, demanding: bool) -> Slot | None:
+    def _hold(self, ranking: list[EngineChoice], model: _Model, *, demanding: bool, shared_by: str | None = None) -> Slot | None:
         """The loaded engine that `pick` names, held once more; None when one must be loaded."""
         with self._changed:
             if self._closed:
@@ -251,7 +263,11 @@ class Pool:
             self._remove(dead)
             for slot in dead:
                 self.budget.free(slot.owner)
-            mine = {slot.choice.name: slot for slot in self._slots if slot.card.version == model.resolved.card.version}
+            mine = {
+                slot.choice.name: slot
+                for slot in self._slots
+                if slot.card.version == model.resolved.card.version and slot.shared_by == shared_by
+            }
             loaded = [Loaded(name=name, users=slot.users) for name, slot in mine.items()]
             name = pick(loaded, ranking, demanding=demanding)
             if name is None:
@@ -260,17 +276,18 @@ class Pool:
             mine[name].keep_alive_s = model.keep_alive_s
             return mine[name]
 
-    def _load(self, model: _Model, ranking: list[EngineChoice]) -> Slot:
+    def _load(self, model: _Model, ranking: list[EngineChoice], *, shared_by: str | None = None) -> Slot:
         """Loads the best of the ranking that loads; an engine that fails to is named, and the next one tried."""
         card, problems = model.resolved.card, []
         self.library.check(card)
         for choice in ranking:
-            options = replace(self.loader.options(card), properties=choice.variant.properties)
+            options = replace(self.loader.options(card), properties=choice.variant.properties, share_prefixes=shared_by is not None)
             owner = self._make_room(card, choice, estimate_bytes(card, options))
             others = [slot.choice.name for slot in self._slots if slot.card.version == card.version]
-            self.notify(f"Loading {card.name} with {choice.name}" + (f", beside {', '.join(others)}." if others else "."))
+            beside = f", beside {', '.join(others)}" if others else ""
+            self.notify(f"Loading {card.name} with {choice.name}{' for batches' if shared_by is not None else ''}{beside}.")
             try:
-                engine = self._loaded(model.resolved, choice, options)
+                engine = self.loader.load(card, model.resolved.folder, choice, options)
             except EngineError as problem:
                 self.budget.free(owner)
                 problems.append(problem)
@@ -280,17 +297,10 @@ class Pool:
             except BaseException:
                 self.budget.free(owner)
                 raise
-            slot = Slot(card=card, choice=choice, engine=engine, owner=owner, users=1, keep_alive_s=model.keep_alive_s)
+            slot = Slot(card=card, choice=choice, engine=engine, owner=owner, shared_by=shared_by, users=1)
+            slot.keep_alive_s = model.keep_alive_s
             return self._admit(slot)
         raise problems[0]
-
-    def _loaded(self, resolved: Resolved, choice: EngineChoice, options: LoadOptions) -> Engine:
-        """A process that ends over a load may have been killed for another's sake: it is tried once more."""
-        try:
-            return self.loader.load(resolved.card, resolved.folder, choice, options)
-        except EngineDied as death:
-            self.notify(f"{choice.name} ended while it loaded {resolved.card.name}: {death.message} It is tried once more.")
-            return self.loader.load(resolved.card, resolved.folder, choice, options)
 
     def _admit(self, slot: Slot) -> Slot:
         with self._changed:
@@ -372,17 +382,6 @@ class Pool:
             self._end(going)
 
     # -- parts ---------------------------------------------------------------------------------------------------------
-    def _base_of(self, adapter: ModelCard) -> Resolved:
-        """The base model of a PEFT card, by its version. Raises NotFound naming both."""
-        for card in self.library.list():
-            if card.version == adapter.base:
-                return self.library.ensure(f"{card.name}:{card.version}")
-        raise NotFound(
-            f"{adapter.ref} is an adapter; its base model ({adapter.base or 'not stated'}) is not in the library.",
-            param="model",
-            hint="Pull the base model, then import the adapter again.",
-        )
-
     def _of(self, name: str) -> list[Slot]:
         version = self.library.resolve(name).card.version
         found = [slot for slot in self._slots if slot.card.version == version]

@@ -18,7 +18,8 @@ NEVER = -1.0  # keep_alive_s: until evicted or unloaded
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedInfo:
-    """One loaded engine, for `llmos ps`. running: generations in flight. expires_in_s: None when it stays until evicted."""
+    """One loaded engine, for `llmos ps`. running: generations in flight. expires_in_s: None when it stays until evicted.
+    for_batches: it computes the prompts of batches, and what they have in common once."""
 
     name: str
     version: str
@@ -33,16 +34,19 @@ class LoadedInfo:
     expires_in_s: float | None
     pinned: bool
     pid: int | None
+    for_batches: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Slot:
-    """One loaded engine. `users` requests hold it; only the pool's lock changes these fields."""
+    """One loaded engine. `users` requests hold it; only the pool's lock changes these fields. shared_by: whose batches alone it
+    serves, computing what their prompts have in common once; None: it serves everything else."""
 
     card: ModelCard
     choice: EngineChoice
     engine: Engine
     owner: object  # of its entry in the book of the memory
+    shared_by: str | None = None
     users: int = 0
     used_at: float = field(default_factory=time.monotonic)
     keep_alive_s: float = NEVER
@@ -59,7 +63,7 @@ def resident(slot: Slot) -> Resident:
         size_bytes=slot.engine.memory_bytes,
         reload_s=slot.engine.load_s,
         idle_s=slot.idle_s,
-        busy=slot.users > 0,
+        busy=slot.users > 0 and slot.shared_by is None,  # what a batch asked is asked again
         pinned=slot.pinned,
     )
 
@@ -120,4 +124,5 @@ def info(slot: Slot) -> LoadedInfo:
         expires_in_s=expires_in_s(slot),
         pinned=slot.pinned,
         pid=getattr(engine, "pid", None),
+        for_batches=slot.shared_by is not None,
     )

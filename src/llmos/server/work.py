@@ -68,15 +68,23 @@ def refuse_local_path(name: str) -> str:
 
 
 def session_of(
-    state: State, caller: Caller, name: str, *, load: bool = True, engine: str | None = None, keep_alive_s: float | None = None
+    state: State,
+    caller: Caller,
+    name: str,
+    *,
+    load: bool = True,
+    engine: str | None = None,
+    keep_alive_s: float | None = None,
+    shares: bool = False,
 ) -> Session:
     """The model `name` as the caller sees it; what is not for its project is not there. Its prefixes are shared with the
-    caller's project only. Waits while the model loads."""
+    caller's project only. shares: for a batch in whose prompts much is the same. Waits while the model loads."""
     exact, seen = name, None
     if not caller.everywhere:
         seen = state.library.seen_by(caller.project).resolve(name)
         exact = name if seen.card.format == "remote" else f"{seen.card.name}:{seen.card.version}"
-    session = state.pool.session(exact, engine=engine, keep_alive_s=keep_alive_s, load=load, pull=False)
+    shared_by = caller.project if shares else None
+    session = state.pool.session(exact, engine=engine, keep_alive_s=keep_alive_s, load=load, pull=False, shared_by=shared_by)
     if seen is not None:
         session.requested, session.notice = name, seen.notice
     session.cache_salt = caller.project

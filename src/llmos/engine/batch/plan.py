@@ -98,6 +98,12 @@ class Plan:
         for number, line, offset, length, root, shared in self._rows.execute(wanted):
             yield Place(number, line, offset, length, root, bool(shared))
 
+    @property
+    def num_shared(self) -> int:
+        """Items that open as others do."""
+        found: tuple[int] = self._rows.execute("SELECT count(*) FROM queue WHERE shared").fetchone()
+        return found[0]
+
     def item(self, place: Place) -> Item:
         raw = os.pread(self._source.fileno(), place.length, place.offset)
         return parse(raw, self.rules, number=place.number, line=place.line)

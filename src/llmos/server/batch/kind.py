@@ -105,11 +105,17 @@ class _Attempt:
         library = Library(settings).seen_by(self.context.project)
         seen = library.resolve(refuse_local_path(batch.plan.model))
         exact = batch.plan.model if seen.card.format == "remote" else f"{seen.card.name}:{seen.card.version}"
+        source = batch_session(
+            settings,
+            library,
+            exact,
+            feature_of(endpoint),
+            whose=self.context.id,
+            num_shared=batch.plan.num_shared,
+            notify=self.context.log,
+        )
         with (
-            batch_session(settings, library, exact, feature_of(endpoint), whose=self.context.id, notify=self.context.log) as (
-                session,
-                shared,
-            ),
+            source as (session, shared),
             closing(answers_for(endpoint, session, deadline_s=settings.request_deadline_s)) as answers,
         ):
             return batch.run(answers, self.told, until=self.params.expires_at, shared=shared)

@@ -55,9 +55,9 @@ class Lending:
     def close(self) -> None:
         self.broker.close()
 
-    def _session(self, name: str, whose: str) -> Session:
+    def _session(self, name: str, whose: str, shares: bool) -> Session:
         """As the job's owner sees it."""
-        return session_of(self._state, self._owner(whose), name, load=False)
+        return session_of(self._state, self._owner(whose), name, load=False, shares=shares)
 
     def _admit(self, tokens: int, whose: str) -> Callable[[int], None]:
         """From a thread of the broker; the result may be called from any."""

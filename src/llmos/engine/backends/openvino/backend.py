@@ -67,7 +67,7 @@ class OpenVINOBackend(Backend):
         if why := _obstacle(card):
             return Support(ok=False, why=why)
         why = "OpenVINO's own format." if card.format == "openvino" else "A graph is built from the GGUF file."
-        return Support(ok=True, why=why, features=_FEATURES, variants=_VARIANTS)
+        return Support(ok=True, why=why, features=_FEATURES, variants=_VARIANTS, prefixes_on_request=True)
 
     def load(self, card: ModelCard, folder: Path, variant: Variant, options: LoadOptions) -> Engine:
         import openvino_genai as genai
