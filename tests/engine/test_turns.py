@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from llmos.engine.base import Handle, LoadOptions, Request
+from llmos.engine.outbox import answer_of
 from llmos.engine.session import FixedEngine, Session
-from llmos.engine.turns import Turns
+from llmos.engine.turns import Turns, called_as, calling
+from llmos.engine.wire import Call
+from llmos.library.base import ModelCard
 from llmos.text.load import load_tokenizer
-from llmos.types import Sampling
+from llmos.types import Family, Sampling, TokenIds
 from tests.doubles import FakeBackend, FakeEngine, fake_card, make_model
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 ASK = """
 import sys
@@ -70,10 +78,16 @@ def test_an_engine_says_so_while_it_has_interactive_requests(turns: Turns, onloo
     assert not onlooker.sees_serving()
 
 
-def test_a_blocking_call_counts_as_interactive(turns: Turns, onlooker: Onlooker) -> None:
+def test_a_blocking_call_is_as_urgent_as_its_caller(turns: Turns, onlooker: Onlooker) -> None:
     with turns.call():
         assert onlooker.sees_serving()
     assert not onlooker.sees_serving()
+    with calling("batch"), turns.call():
+        assert not onlooker.sees_serving()
+    with turns.call("normal"):
+        assert not onlooker.sees_serving()
+    with turns.call():
+        assert onlooker.sees_serving()
 
 
 def test_closing_leaves_nothing_said(tmp_path: Path, onlooker: Onlooker) -> None:
@@ -91,14 +105,34 @@ class Listening(FakeEngine):
         self.asked = request
         return super().submit(request)
 
+    def embed(self, inputs: Sequence[TokenIds]) -> NDArray[np.float32]:
+        self.called_as = called_as()
+        return super().embed(inputs)
+
+
+def listening(card: ModelCard) -> Listening:
+    features = FakeBackend().supports(card).features
+    return Listening("fake", card, "default", features, LoadOptions(num_threads=1, context_length=512))
+
 
 def test_the_class_of_a_session_goes_with_its_requests(tmp_path: Path) -> None:
     card = fake_card()
-    features = FakeBackend().supports(card).features
-    engine = Listening("fake", card, "default", features, LoadOptions(num_threads=1, context_length=512))
+    engine = listening(card)
     session = Session(card=card, engines=FixedEngine(engine), tokenizer=load_tokenizer(make_model(tmp_path / "model")))
     session.complete("Hi", Sampling()).result()
     assert engine.asked.priority == "interactive"
     session.priority = "batch"
     session.complete("Hi", Sampling()).result()
     assert engine.asked.priority == "batch"
+
+
+def test_the_class_of_a_session_goes_with_its_calls(tmp_path: Path) -> None:
+    card = fake_card(family=Family.ENCODER)
+    engine = listening(card)
+    session = Session(card=card, engines=FixedEngine(engine), tokenizer=load_tokenizer(make_model(tmp_path / "model")))
+    for priority in ("batch", "interactive"):
+        session.priority = priority
+        session.embed(["Hi"])
+        assert engine.called_as == priority
+        answer_of(engine, Call(1, "embed", inputs=[(1,)], priority=priority))  # in another process
+        assert engine.called_as == priority

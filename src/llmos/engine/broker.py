@@ -274,7 +274,7 @@ class _Customer(Outbox):
             self.broker.meter(self.whose, lent.model, usage)
 
     def _compute(self, message: Compute) -> None:
-        call = message.call
+        call = msgspec.structs.replace(message.call, priority=Priority.BATCH)
         size = sum(map(len, call.inputs)) + sum(len(item.prompt) for item in call.items)
         try:
             give_back = self.broker.admit(size, self.whose)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from llmos.engine.base import Chunk, Engine, Handle
+from llmos.engine.turns import calling
 from llmos.engine.wire import Answer, Call, Channel, Chunks, Ended, News, Problem, pack
 from llmos.errors import EngineError
 
@@ -83,6 +84,11 @@ class Outbox:
 
 def answer_of(engine: Engine, call: Call) -> Answer:
     """What the engine says to one of its blocking calls. Raises what it raises."""
+    with calling(call.priority):
+        return _answer_of(engine, call)
+
+
+def _answer_of(engine: Engine, call: Call) -> Answer:
     match call.method:
         case "score":
             return Answer(call.id, scores=engine.score(call.items, top=call.top, adapter=call.adapter))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from llmos.engine.base import Adapter, Engine, Feature, Request, ScoreItem, ScoreResult
@@ -18,6 +19,7 @@ from llmos.engine.generation import Assembler, Generation, Meter, unmetered
 from llmos.engine.limits import Limits
 from llmos.engine.needs import needed_features
 from llmos.engine.tooluse import ToolUse
+from llmos.engine.turns import calling
 from llmos.errors import InvalidValue, UnsupportedFeature
 from llmos.library.base import ModelCard
 from llmos.text.base import ChatTemplate, Encoded, Tokenizer
@@ -57,7 +59,7 @@ class Session:
     requested: the name that was asked for. notice: a sentence to show once when that name stands for something else, or "".
     tokenizer: None for a remote model. template: None when the model has none. context_length: tokens, prompt and answer;
     0 when not known (remote). meter: told of the tokens of each piece of work when it is over, from any thread. priority: of its
-    generations; what is not interactive stands back for what is (kernel/compute.py). cache_salt: of its requests (Request).
+    work; what is not interactive stands back for what is (kernel/compute.py). cache_salt: of its requests (Request).
     """
 
     def __init__(
@@ -229,7 +231,7 @@ class Session:
             longest = max(map(len, item.continuations), default=0)
             self._limits.check(len(item.prompt), longest, param="continuations")
         features = {Feature.SCORE} | ({Feature.TOP_SCORE} if top else set()) | ({Feature.ADAPTERS} if self.adapter else set())
-        with self._engines.lease(frozenset(features), "prefill") as engine:
+        with self._reader(*features) as engine:
             scored = engine.score(items, top=top, adapter=self.adapter)
         self._read([item.prompt for item in items], [ids for item in items for ids in item.continuations])
         return scored
@@ -252,7 +254,7 @@ class Session:
             else:
                 plain = tokenizer.encode(text) if isinstance(text, str) else ids
                 groups.append(windows(plain, self.context_length - special, around=tokenizer.encode("", add_special=True)))
-        with self._engines.lease(frozenset({Feature.EMBED}), "prefill") as engine:
+        with self._reader(Feature.EMBED) as engine:
             vectors = engine.embed([ids for group in groups for ids in group])
         self._read([ids for group in groups for ids in group])
         return mean_of_windows(vectors, groups)
@@ -264,7 +266,7 @@ class Session:
         given = [text for text in texts if isinstance(text, str)]
         if len(given) != len(texts):
             raise UnsupportedFeature(f"{self.card.ref} is remote and takes text, not token ids.", param="input")
-        with self._engines.lease(frozenset({Feature.EMBED}), "prefill") as engine:
+        with self._reader(Feature.EMBED) as engine:
             return engine.embed_texts(given)
 
     def classify(self, inputs: Sequence[str | tuple[str, str]]) -> NDArray[np.float32]:
@@ -272,7 +274,7 @@ class Session:
         encoded = [self._encode_input(value) for value in inputs]
         for pair in encoded:
             self._limits.check(len(pair.ids), 0, param="input")
-        with self._engines.lease(frozenset({Feature.CLASSIFY}), "prefill") as engine:
+        with self._reader(Feature.CLASSIFY) as engine:
             found = engine.classify([(pair.ids, pair.type_ids) for pair in encoded])
         self._read([pair.ids for pair in encoded])
         return found
@@ -282,7 +284,7 @@ class Session:
         ids = [self.encode(text, add_special=True) if isinstance(text, str) else self._checked(text) for text in texts]
         for one in ids:
             self._limits.check(len(one), 0, param="input")
-        with self._engines.lease(frozenset({Feature.TAG}), "prefill") as engine:
+        with self._reader(Feature.TAG) as engine:
             found = engine.tag(ids)
         self._read(ids)
         return found
@@ -298,10 +300,15 @@ class Session:
             self._limits.check(len(one), 0, param="input")
             if tokenizer.special.mask not in one:
                 raise InvalidValue(f"Text {place} has no mask token.", param="input", hint=f"Write {self.mask_token!r} in it.")
-        with self._engines.lease(frozenset({Feature.FILL_MASK}), "prefill") as engine:
+        with self._reader(Feature.FILL_MASK) as engine:
             found = engine.fill_mask(ids, candidates)
         self._read(ids)
         return found
+
+    @contextmanager
+    def _reader(self, *features: Feature) -> Iterator[Engine]:
+        with self._engines.lease(frozenset(features), "prefill") as engine, calling(self.priority):
+            yield engine
 
     def _read(self, *inputs: Sequence[TokenIds]) -> None:
         self.meter(Usage(prompt_tokens=sum(len(ids) for group in inputs for ids in group)))

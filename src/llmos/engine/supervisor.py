@@ -27,6 +27,7 @@ import msgspec
 
 from llmos.engine.base import Adapter, Backend, Engine, Feature, Handle, LoadOptions, Request, ScoreItem, ScoreResult, Variant
 from llmos.engine.process import WorkerProcess
+from llmos.engine.turns import called_as
 from llmos.engine.wire import Answer, Call, Cancel, Chunks, Ended, Load, Loaded, News, Submit, unpack
 from llmos.errors import Cancelled, EngineDied, EngineError, LLMOSError, Quarantined
 from llmos.library.base import ModelCard
@@ -170,7 +171,7 @@ class ProcessEngine(Engine):
     def _call(self, feature: Feature, method: str, **fields: Any) -> Answer:
         if feature not in self.features:
             raise self._cannot(feature)
-        pending = _Pending(Call(next(self._numbers), method, **fields))
+        pending = _Pending(Call(next(self._numbers), method, priority=called_as(), **fields))
         self._blame.check(_fingerprint(pending.call), time.monotonic())
         with self._lock:
             self._refuse_when_gone()

@@ -6,13 +6,34 @@ back itself. An engine that nobody shares the machine with loses a few microseco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from llmos.engine.base import Request
 from llmos.kernel.base import Priority
 from llmos.kernel.compute import Compute, never
+
+_CALLED_AS: ContextVar[str] = ContextVar("priority of blocking calls", default=Priority.INTERACTIVE)
+
+
+@contextmanager
+def calling(priority: str) -> Iterator[None]:
+    """The blocking calls of engines that this thread makes inside are of that priority."""
+    before = _CALLED_AS.set(priority)
+    try:
+        yield
+    finally:
+        _CALLED_AS.reset(before)
+
+
+def called_as() -> str:
+    return _CALLED_AS.get()
+
+
+def most_urgent(priorities: Collection[str]) -> Priority:
+    return next((one for one in Priority if one in priorities), Priority.INTERACTIVE)
 
 
 class Turns:
@@ -26,8 +47,7 @@ class Turns:
     @contextmanager
     def step(self, requests: Iterable[Request], stop: Callable[[], bool] = never) -> Iterator[None]:
         """The cores, for one step of all these requests. `stop` ends the wait of a step that stands back: something new is there."""
-        priorities = {request.priority for request in requests}
-        urgent = next((one for one in Priority if one in priorities), Priority.INTERACTIVE)
+        urgent = most_urgent({request.priority for request in requests})
         self._say(urgent is Priority.INTERACTIVE)
         with self._compute.step(urgent, stop=stop):
             yield
@@ -37,10 +57,16 @@ class Turns:
         self._say(False)
 
     @contextmanager
-    def call(self) -> Iterator[None]:
-        """The cores, for one piece of a blocking call: scoring, embedding and the like."""
-        with self._compute.serving(), self._compute.step():
-            yield
+    def call(self, priority: str | None = None, stop: Callable[[], bool] = never) -> Iterator[None]:
+        """The cores, for one piece of a blocking call: scoring, embedding and the like. priority: of its caller, where another thread
+        than the caller's works on it. `stop` as for `step`."""
+        priority = priority or called_as()
+        if priority == Priority.INTERACTIVE:
+            with self._compute.serving(), self._compute.step():
+                yield
+        else:
+            with self._compute.step(priority, stop=stop):
+                yield
 
     def close(self) -> None:
         """After the last step."""

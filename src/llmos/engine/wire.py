@@ -21,6 +21,7 @@ import msgspec
 from llmos import errors
 from llmos.engine.base import Adapter, Chunk, Feature, LoadOptions, Request, ScoreItem, ScoreResult, Variant
 from llmos.errors import EngineError, LLMOSError
+from llmos.kernel.base import Priority
 from llmos.library.base import ModelCard
 from llmos.types import TokenIds
 
@@ -90,6 +91,7 @@ class Call(msgspec.Struct, tag=True, frozen=True):
     inputs: list[TokenIds] = []
     pairs: list[tuple[TokenIds, TokenIds]] = []
     candidates: list[int] | None = None
+    priority: str = Priority.INTERACTIVE
 
 
 class Shut(msgspec.Struct, tag=True, frozen=True):

@@ -22,7 +22,7 @@ from llmos.engine.backends.llamacpp.scheduler import Piece, Row, Slots, plan
 from llmos.engine.backends.llamacpp.scoring import Scorer
 from llmos.engine.backends.native import token_logprob
 from llmos.engine.base import Adapter, Chunk, Engine, Feature, Handle, Request, ScoreItem, ScoreResult
-from llmos.engine.turns import Turns
+from llmos.engine.turns import Turns, called_as, most_urgent
 from llmos.errors import ContextLengthExceeded, DeadlineExceeded, EngineError, LLMOSError, UnsupportedFeature
 from llmos.library.base import ModelCard
 from llmos.types import FinishReason, TokenIds
@@ -40,10 +40,11 @@ DECODING = 4  # a step of at most so many tokens shows what a step costs whateve
 @dataclass(slots=True, eq=False)
 class Job:
     """Work on the context that is no generation. It advances by one `next` between two steps and fills `future` with a list of
-    what it yielded. cells: of the cache, that it needs meanwhile."""
+    what it yielded. cells: of the cache, that it needs meanwhile. priority: of its caller."""
 
     work: Iterator[Any]
     cells: int
+    priority: str = field(default_factory=called_as)
     future: Future[list[Any]] = field(default_factory=Future)
     results: list[Any] = field(default_factory=list)
 
@@ -157,7 +158,8 @@ class LlamaCppEngine(Engine):
             self._drop_cancelled()
             self._admit()
             if self._jobs:
-                with self._turns.call():
+                waiting = {job.priority for job in self._jobs}
+                with self._turns.call(most_urgent(waiting), stop=lambda: not self._inbox.empty()):
                     self._work()
             if self._answers:
                 self._step()

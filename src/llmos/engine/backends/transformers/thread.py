@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from llmos.engine.base import Request
-from llmos.engine.turns import Turns
+from llmos.engine.turns import Turns, called_as
 from llmos.errors import EngineError
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class ModelThread:
     ) -> None:
         self._step, self._requests, self._turns = step, requests, turns
         self._num_threads = num_threads
-        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[str, Callable[[], None]] | None] = queue.SimpleQueue()  # with their priorities
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -52,7 +52,7 @@ class ModelThread:
         with self._lock:
             if self._closed:
                 raise EngineError("The engine is closed.", hint="Load the model again.")
-            self._tasks.put(task)
+            self._tasks.put((called_as(), task))
         return future.result()
 
     def wake(self) -> None:
@@ -75,9 +75,10 @@ class ModelThread:
         with torch.inference_mode():
             more = False
             while True:
-                task = self._next(wait=not more)
-                if task is not None:
-                    with self._turns.call():
+                due = self._next(wait=not more)
+                if due is not None:
+                    priority, task = due
+                    with self._turns.call(priority, stop=lambda: not self._tasks.empty()):
                         task()
                 elif self._closed and self._tasks.empty():
                     return
@@ -90,7 +91,7 @@ class ModelThread:
         with self._turns.step(requests, stop=lambda: not self._tasks.empty()):
             return self._step()
 
-    def _next(self, *, wait: bool) -> Callable[[], None] | None:
+    def _next(self, *, wait: bool) -> tuple[str, Callable[[], None]] | None:
         if wait:
             self._turns.rest()
         try:
