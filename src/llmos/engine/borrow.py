@@ -1,6 +1,6 @@
 """The other end of broker.py: sessions whose engines are a server's.
 
-    with borrow(settings.home / "run") as lender:            # None when no server is there
+    with borrow(settings.run_folder) as lender:            # None when no server is there
         session = lender.session(pool.session(name, load=False))
 
 A Session here reads and writes text itself; only token ids cross the socket.

@@ -1,6 +1,6 @@
 """Lends the engines of a server to the jobs beside it: a model is in memory once, and everybody's work passes one door.
 
-    process of a job                          Unix socket of mode 0600 in LLMOS_HOME/run                  server
+    process of a job                          Unix socket of mode 0600 in Settings.run_folder             server
     Session -> Borrowed      --- Describe, Ask, Compute, Cancel -->   Broker -> admit -> pool -> engine
             <- Handle        <-- Described, News, Answer ----------
 

@@ -159,7 +159,7 @@ class Loader:
             max_batch=MAX_BATCH,
             kv_bytes=max(one, min(one * FULL_CONTEXTS, int(self.budget_bytes * KV_SHARE))) or None,
             cache_folder=self.settings.home / "cache" / "engines",
-            run_folder=self.settings.home / "run",
+            run_folder=self.settings.run_folder,
         )
 
     def load(self, card: ModelCard, folder: Path, choice: EngineChoice, options: LoadOptions) -> Engine:

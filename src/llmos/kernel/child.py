@@ -94,7 +94,7 @@ def limit(cores: int, memory_bytes: int) -> None:
 
 def turns(job: Job, settings: Settings) -> Steps | None:
     """How a job that computes shares the cores with the engines and the other jobs of this machine."""
-    return Steps(Compute(settings.home / "run"), job.priority) if job.resources.cores else None
+    return Steps(Compute(settings.run_folder), job.priority) if job.resources.cores else None
 
 
 def read_lines(runner: socket.socket) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ cores for one step (a decode step of a batch, a piece of a prompt, a training st
     cores.lock         held for one step
     interactive.lock   held, shared, by every engine while somebody waits for its answer; other work stands back then
 
-All three are flock(2) on files in LLMOS_HOME/run/: the kernel frees them with the process, however it ends, and they cost nothing
+All three are flock(2) on files in Settings.run_folder: the kernel frees them with the process, however it ends, and they cost nothing
 while nobody uses them. The lease is a courtesy and never a condition: a process that was stopped in the middle of its step holds
 the others up for LONGEST_STEP_S once, then they compute without it until it is gone.
 """
@@ -45,7 +45,7 @@ def never() -> bool:
 
 
 class Compute:
-    """One process's way to the lease. folder: where the locks are (LLMOS_HOME/run); None: nobody else is there, nothing is taken.
+    """One process's way to the lease. folder: where the locks are (Settings.run_folder); None: nobody else is there, nothing is taken.
     Thread-safe; a thread that holds a step must not ask for another. A step that nobody else wants costs a few microseconds
     (`lease_us` of benchmarks/bench_overload.py: the mean of 10,000 empty steps)."""
 

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from llmos.infra.database import Database
 from llmos.infra.tables import runners
 from llmos.kernel.rows import iso, now
+from llmos.settings import boot_id
 
 FOREIGN_BEAT_S = 2.0  # how often a runner shows that it is there, where others cannot look at its process
 
@@ -41,7 +42,7 @@ class Member:
     @property
     def alive_here(self) -> bool:
         """Of a member of this machine: whether its very process still exists and was not left behind by a boot."""
-        return self.facts.get("boot") == _boot_id() and _born(self.pid) == self.facts.get("born")
+        return self.facts.get("boot") == boot_id() and _born(self.pid) == self.facts.get("born")
 
 
 class Presence:
@@ -54,7 +55,7 @@ class Presence:
         """Puts this process down as a runner, anew or again under its name. Returns the runner's id."""
         host, pid = this_host(), os.getpid()
         name = name or f"{host[:80]}:{pid}:{os.urandom(6).hex()}"
-        told = {**facts, "born": _born(pid), "boot": _boot_id()}
+        told = {**facts, "born": _born(pid), "boot": boot_id()}
         row = {"id": name, "host": host, "pid": pid, "beat": 0, "facts": json.dumps(told), "started_at": iso(now())}
         with self.database.begin() as connection:
             connection.execute(sa.insert(runners).values(row))
@@ -101,15 +102,7 @@ def this_host() -> str:
         namespace = str(Path("/proc/self/ns/pid").stat().st_ino)
     except OSError:
         namespace = ""
-    return f"{socket.gethostname()[:64]}/{machine or _boot_id()[:12]}/{namespace}"
-
-
-@lru_cache(maxsize=1)
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
+    return f"{socket.gethostname()[:64]}/{machine or boot_id()[:12]}/{namespace}"
 
 
 def _born(pid: int) -> int | None:

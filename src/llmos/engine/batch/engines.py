@@ -43,7 +43,7 @@ def batch_session(
             model, engine=engine, keep_alive_s=-1, load=False, progress=pull, pull=pull is not None, shared_by=""
         )
         session.priority = Priority.BATCH
-        lender = None if engine else borrow(settings.home / "run", whose=whose, shares=shares)
+        lender = None if engine else borrow(settings.run_folder, whose=whose, shares=shares)
         if lender is not None:
             session = stack.enter_context(lender).session(session)
             notify("Using the engines of the server that runs.")

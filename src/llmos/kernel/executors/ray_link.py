@@ -26,7 +26,7 @@ class Link:
         self.unsent = bytearray()
         self._command = ["-P", "-m", "llmos.kernel.executors.ray_driver"]
         self._arguments = [str(os.getpid()), address, str(silence_s)]
-        self._folder = make_dir(settings.home / "run")  # Ray's workers may import from where their driver was started
+        self._folder = make_dir(settings.run_folder)  # Ray's workers may import from where their driver was started
         self._signal = signal
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -39,7 +39,7 @@ class Lending:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queued = threading.BoundedSemaphore(QUEUED)
         self._owner = lru_cache(OWNERS)(self._look_up)
-        self.broker = Broker(state.settings.home / "run", self._session, self._admit, self._meter)
+        self.broker = Broker(state.settings.run_folder, self._session, self._admit, self._meter)
 
     def start(self) -> None:
         """Jobs of a home that another server serves use that one's engines; where no socket can be made they load their own."""
