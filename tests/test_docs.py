@@ -2,6 +2,7 @@
 
 ```python blocks of a page run in one process, one after the other; ```bash blocks run with `bash -e`. A page's blocks see a home that has
 the packaged models and a local hub that serves bert-base-uncased and t5-base. `<!-- server -->` before a block gives it a live server.
+Chinese pages have the blocks of the English ones, but for comments, so these run once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "zh")]
+TRANSLATIONS = {ROOT / "README.zh-CN.md": ROOT / "README.md"} | {
+    page: ROOT / "docs" / page.name for page in sorted((ROOT / "docs/zh").glob("*.md"))
+}
+COMMENT = re.compile(r"[ \t]+#.*$", re.MULTILINE)
 BLOCK = re.compile(r"(?P<server><!-- server -->\n)?^```(?P<language>python|bash)\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -51,6 +56,12 @@ def test_blocks_run(page: Path, user_env: dict[str, str], tmp_path: Path, reques
     command = [sys.executable, "page.py"]
     answer = subprocess.run(command, cwd=tmp_path, env=user_env, capture_output=True, text=True, timeout=280, check=False)
     assert answer.returncode == 0, f"{answer.stdout[-3000:]}\n{answer.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("page", TRANSLATIONS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_translations_have_the_same_blocks(page: Path) -> None:
+    own, original = ([COMMENT.sub("", block.code) for block in blocks(one)] for one in (page, TRANSLATIONS[page]))
+    assert own == original
 
 
 def test_reference_pages_are_current() -> None:
