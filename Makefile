@@ -80,12 +80,15 @@ fuzz: $(DEV_STAMP) ## Fuzz every parser of model files for SECONDS_EACH seconds 
 promises: $(DEV_STAMP) system ## Show every promise of docs/promises.md at LEVEL full (default; hours) or quick; report in build/promises/
 	$(BIN)/python -m tests.promises.report --level $(or $(LEVEL),full) --only "$(ONLY)"
 
-bench: $(DEV_STAMP) ## Measure: start, inference, fidelity, predict, translate; results go to benchmarks/results/ (wants a quiet machine)
+bench: $(DEV_STAMP) ## Measure all that benchmarks/ has; results go to benchmarks/results/ (hours, wants a quiet machine)
 	$(BIN)/python -m benchmarks.bench_start
 	$(BIN)/python -m benchmarks.bench_inference
 	$(BIN)/python -m benchmarks.bench_fidelity
 	$(BIN)/python -m benchmarks.bench_predict
 	$(BIN)/python -m benchmarks.bench_translate
+	$(BIN)/python -m benchmarks.bench_batch
+	$(BIN)/python -m benchmarks.bench_overload
+	$(BIN)/python -m benchmarks.bench_jobs
 
 schema: $(DEV_STAMP) ## Write schema/openapi.json from the server
 	$(BIN)/python -m llmos.server.schema

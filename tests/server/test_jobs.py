@@ -175,7 +175,7 @@ def test_a_client_that_leaves_is_gone_at_once(served: Live, client: httpx.Client
         lines = answer.iter_lines()
         next(lines)
         until(lambda: any(waiter.job_id == job["id"] for waiter in served.state.watcher.waiting))
-    until(lambda: not any(waiter.job_id == job["id"] for waiter in served.state.watcher.waiting), timeout_s=5)
+    until(lambda: not any(waiter.job_id == job["id"] for waiter in served.state.watcher.waiting))
     client.post(f"/api/v1/jobs/{job['id']}/cancel")
     assert finished(client, job["id"])["state"] == "cancelled"
 
