@@ -85,7 +85,7 @@ def test_every_refusal(tmp_path: Path) -> None:
         service.ask("GET", "/api/v1/keys", service.key("narrow"))  # 403
         service.ask("POST", "/api/v1/keys", json={"name": "x"}, headers={"origin": "http://evil.example"})  # 403
         reasons: set[Any] = set()
-        for _ in range(100):
+        for _ in range(600):
             reasons = {(row["action"], row["details"]["reason"]) for row in service.audited() if row["outcome"] == "refused"}
             if len(reasons) == 5:
                 break

@@ -15,6 +15,7 @@ from llmos.server import file_answers
 from llmos.server.limits import Limits
 from llmos.settings import Settings
 from tests.doubles import fake_pool
+from tests.jobs import until
 from tests.server.live import Live, live
 
 
@@ -78,7 +79,7 @@ def test_expiry(client: httpx.Client) -> None:
 )
 def test_bad_fields(client: httpx.Client, served: Live, fields: dict[str, str], code: str, param: str) -> None:
     assert problem(form(client, {"purpose": "batch", **fields})) == (400, code, param)
-    assert served.state.uploads.blobs.partials() == []
+    until(lambda: not served.state.uploads.blobs.partials())
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_bad_fields(client: httpx.Client, served: Live, fields: dict[str, str], 
 def test_bad_forms(client: httpx.Client, served: Live, kind: str, body: bytes, param: str | None) -> None:
     answer = client.post("/v1/files", content=body, headers={"content-type": kind})
     assert problem(answer) == (400, "invalid_value", param)
-    assert served.state.uploads.blobs.partials() == []
+    until(lambda: not served.state.uploads.blobs.partials())
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_a_file_over_the_limit_is_refused(small: Live) -> None:
         413,
         "body_too_large",
     )
-    assert small.state.uploads.blobs.partials() == []
+    until(lambda: not small.state.uploads.blobs.partials())
     assert upload(small.client, b"x" * 900_000).status_code == 200
 
 
@@ -140,7 +141,7 @@ def test_a_body_that_stops_coming_is_given_up(small: Live) -> None:
     with socket.create_connection(("127.0.0.1", small.port), timeout=20) as sock:
         sock.sendall(head.encode())
         assert sock.recv(100).startswith(b"HTTP/1.1 408")
-    assert small.state.uploads.blobs.partials() == []
+    until(lambda: not small.state.uploads.blobs.partials())
 
 
 def test_a_client_that_goes_away_leaves_nothing(small: Live) -> None:
@@ -148,10 +149,9 @@ def test_a_client_that_goes_away_leaves_nothing(small: Live) -> None:
         "POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 500000\r\n\r\n"
         '--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + "x" * 100_000
     )
+    partials = small.state.uploads.blobs.partials
     with socket.create_connection(("127.0.0.1", small.port), timeout=20) as sock:
         sock.sendall(head.encode())
-    for _ in range(200):
-        if small.client.get("/healthz").status_code == 200 and not small.state.uploads.blobs.partials():
-            break
-    assert small.state.uploads.blobs.partials() == []
+        until(partials)
+    until(lambda: not partials())
     assert small.state.uploads.list() == []
