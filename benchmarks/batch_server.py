@@ -30,7 +30,7 @@ def main() -> None:
         seconds = time.monotonic() - began
         assert batch.status == "completed" and batch.usage is not None and batch.output_file_id is not None, batch
         assert batch.error_file_id is None
-    print(json.dumps({"seconds": round(seconds, 2), "load_s": 0.0, "written": batch.usage.output_tokens}))
+    print(json.dumps({"seconds": round(seconds, 2), "written": batch.usage.output_tokens}))
 
 
 if __name__ == "__main__":

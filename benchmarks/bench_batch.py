@@ -4,7 +4,8 @@ In: nothing (the model is fetched from its package). Out: a table, benchmarks/re
 --items chats of mixed length that share a system prompt of SYSTEM tokens, on SmolLM2; answers of mixed length, end-of-sequence ignored,
 greedy: every contender writes the same number of tokens. The direct contenders get token ids and give counts; `llmos batch run` reads and
 writes JSON, renders, tokenises, and keeps a log that survives a kill. One contender at a time, each in a process of its own, in
-rounds; a figure is the median of the rounds. Tokens written per second, from the first request to the last answer.
+rounds; a figure is the median of the rounds. Tokens written per second, from the first request to the last answer; of the server from
+the creation of the batch, so that loading counts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lends the engines of a server to the jobs beside it: a model is in memory once, and everybody's work passes one door.
+"""Lends the engines of a server to the jobs beside it: one budget of memory and cores, and everybody's work passes one door.
 
     process of a job                          Unix socket of mode 0600 in Settings.run_folder             server
     Session -> Borrowed      --- Describe, Ask, Compute, Cancel -->   Broker -> admit -> pool -> engine

@@ -225,18 +225,20 @@ class Pool:
             return None
         if slot := self._hold([best], model, demanding=False, shared_by=whose):
             return slot
+        if not self._fits_beside(card, best):  # asked for every item of a batch: it does not wait for the loads of others
+            return None
         with self._load_lock:
             if slot := self._hold([best], model, demanding=False, shared_by=whose):
                 return slot
-            if (card.version, best.name) in self._unloadable or self._needed_bytes(card) > self.budget.free_bytes:
-                return None
             try:
-                return self._load(model, [best], shared_by=whose)
+                return self._load(model, [best], shared_by=whose) if self._fits_beside(card, best) else None
             except (EngineError, OverCapacity):
                 return None
 
-    def _needed_bytes(self, card: ModelCard) -> int:
-        return estimate_bytes(card, self.loader.options(card))
+    def _fits_beside(self, card: ModelCard, choice: EngineChoice) -> bool:
+        """Whether an engine that nobody must have may be loaded: nothing goes for it, and it did not fail to load."""
+        known_bad = (card.version, choice.name) in self._unloadable
+        return not known_bad and estimate_bytes(card, self.loader.options(card)) <= self.budget.free_bytes
 
     def _load_or_make_do(self, model: _Model, ranking: list[EngineChoice]) -> Slot:
         """Loads the best. Where a slower engine is loaded that can do the work too, the better one is wanted for its speed alone:
@@ -245,7 +247,7 @@ class Pool:
         if spare is None:
             return self._load(model, ranking)
         card, best = model.resolved.card, ranking[0]
-        if (card.version, best.name) in self._unloadable or self._needed_bytes(card) > self.budget.free_bytes:
+        if not self._fits_beside(card, best):
             return spare
         try:
             slot = self._load(model, [best])

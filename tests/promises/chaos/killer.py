@@ -21,16 +21,16 @@ class Killer:
     def __init__(self, service: Service, rng: Random, *, database_url: str | None = None) -> None:
         self.service, self.rng, self.database_url = service, rng, database_url
         self.kills: Counter[str] = Counter()
+        self.victims = ["server", "engine", "job"] + (["database"] if database_url is not None else [])
 
     def run(self, seconds: float, *, every_s: tuple[float, float]) -> None:
         """Kills until the time is over and everything that can die has died at least once. A server that was the victim is started
         again, as a supervisor would."""
         begin = time.monotonic()
-        kinds = ["server", "engine", "job"] + (["database"] if self.database_url is not None else [])
-        due = self.rng.sample(kinds, len(kinds))
+        due = self.rng.sample(self.victims, len(self.victims))
         while (now := time.monotonic() - begin) < seconds or (due and now < seconds + EXTRA_S):
             time.sleep(self.rng.uniform(*every_s))
-            victim = due[0] if due else self.rng.choices(kinds, [2, 3, 5, 3][: len(kinds)])[0]
+            victim = due[0] if due else self.rng.choices(self.victims, [2, 3, 5, 3][: len(self.victims)])[0]
             if self._kill(victim):
                 self.kills[victim] += 1
                 due = [kind for kind in due if kind != victim]
