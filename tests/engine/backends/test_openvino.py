@@ -85,6 +85,21 @@ def test_answers_of_one_request_are_told_apart_and_repeatable(engine: Engine) ->
     assert [tokens(again, index) for index in range(3)] == answers
 
 
+def test_prompts_share_their_beginning_where_that_is_asked_for(asset: Callable[[str], Path], cache: Path) -> None:
+    """Four prompts at once that open with the same 320 tokens hold the blocks of little more than one."""
+    folder, most = asset("smollm2"), {}
+    for share in (False, True):
+        engine: Any = load("openvino", smollm2_card(folder), folder, cache_folder=cache, share_prefixes=share)
+        assert (Feature.PREFIX_CACHE in engine.features) is share
+        opening = chat_prompt(320)
+        chunks(engine, opening)  # a beginning is known once it has been read
+        for handle in [engine.submit(request((*opening, 1000 + number), ignore_eos=True)) for number in range(4)]:
+            list(handle)
+        most[share] = engine._pipeline.get_metrics().max_cache_usage
+        engine.close()
+    assert 0 < 2 * most[True] < most[False]
+
+
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.8, "seed": 5}], ids=["greedy", "seeded"])
 @pytest.mark.parametrize("length", [33, 64, 130])  # 1, 0 and 2 tokens behind a block of the cache
 def test_the_same_request_gives_the_same_bits_cold_and_warm(engine: Engine, length: int, sampling: dict[str, Any]) -> None:

@@ -58,8 +58,9 @@ def test_the_first_of_a_group_goes_before_the_end_of_the_group_before(tmp_path: 
 def test_a_group_of_one_is_not_waited_for(tmp_path: Path) -> None:
     found = planned(tmp_path, [request("a", "x", system="A"), request("b", "x", system="A"), request("c", "x", system="C")])
     shared = {found.item(place).custom_id: place.shared for place in found.pending()}
+    num_shared = found.num_shared
     found.close()
-    assert shared == {"a": True, "b": True, "c": False}
+    assert shared == {"a": True, "b": True, "c": False} and num_shared == 2
 
 
 @pytest.mark.parametrize(
