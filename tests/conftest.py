@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -20,6 +21,7 @@ from llmos.infra.database import Database
 from llmos.library.library import Library
 from llmos.settings import Settings
 from tests import assets
+from tests.data.mails import into_home
 from tests.hub.models import tiny_models
 from tests.hub.server import Hub, Repo
 from tests.infra.postgres import server
@@ -60,11 +62,15 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory, asset: Callable[[str], Path]) -> Path:
-    """An LLMOS_HOME with SmolLM2 and MiniLM under their catalogue names, for tests that run LLMOS as a user does."""
+    """An LLMOS_HOME with SmolLM2, MiniLM, the language tools' files and some mails, for tests that run LLMOS as a user does."""
     folder = tmp_path_factory.mktemp("home")
     library = Library.open(Settings.from_env({"LLMOS_HOME": str(folder), "HF_HOME": str(folder / "hf")}))
     library.import_path(next(asset("smollm2").glob("*.gguf")), name="smollm2-135m-instruct")
     library.import_path(asset("minilm"), name="all-minilm-l6-v2")
+    with contextlib.suppress(OSError):  # without a network the page of the language tools fails, with the reason; others do not
+        assets.language_files(folder)
+    with contextlib.suppress(OSError):  # and that of the data platform
+        into_home(folder)
     return folder
 
 

@@ -10,6 +10,7 @@
     │   └── Fenced                  a newer attempt of the job has taken over; what this one did is not recorded
     ├── JobFailed                   a job that was waited for did not succeed; `job_code` says why (500)
     ├── PermissionDenied            key missing or wrong; a hub that gives no access (401)
+    ├── NotAllowed                  known, but not one of those who may do this (403)
     ├── LicenceNotAccepted          the model's licence must be accepted first (403)
     ├── SourceError                 a hub, index or remote endpoint failed (502)
     │   ├── SourceStatus            it answered with an error; `status` is the HTTP status
@@ -111,6 +112,11 @@ class JobFailed(LLMOSError):
 class PermissionDenied(LLMOSError):
     http_status = 401
     code = "permission_denied"
+
+
+class NotAllowed(LLMOSError):
+    http_status = 403
+    code = "not_allowed"
 
 
 class LicenceNotAccepted(LLMOSError):

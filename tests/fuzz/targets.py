@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmos.data.readers.base import Unreadable
 from llmos.errors import CorruptFile, InvalidValue, LLMOSError, ModelFileError, UnsafeFile
 from llmos.infra.gguf import read_gguf
 from llmos.library.formats import content
@@ -20,7 +21,7 @@ from llmos.library.formats.onnx import read_onnx
 from llmos.library.formats.openvino import read_openvino
 from llmos.library.formats.peft import PeftFormat
 from llmos.library.formats.safetensors import read_safetensors
-from tests.fuzz import bodies, texts
+from tests.fuzz import bodies, rows, texts
 from tests.library.formats.builders import (
     BERT,
     GGUF_LLAMA,
@@ -105,4 +106,5 @@ TARGETS: dict[str, Target] = {
     "path": Target("path", texts.PATHS, texts.inner_path, InvalidValue),
     "url": Target("url", texts.URLS, texts.url, InvalidValue),
     "body": Target("body", bodies.BODIES, bodies.body, InvalidValue),
+    **{name: Target(name, seeds, call, told, Unreadable) for name, (seeds, call, told) in rows.ROWS.items()},
 }

@@ -62,9 +62,11 @@ class Node:
 
 
 class Cluster:
-    """Two nodes with one core each. The driver joins the head, which also has one piece of a resource called `head`."""
+    """Nodes with one core each, two unless told otherwise. The driver joins the head, which also has one piece of a resource called
+    `head`."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_nodes: int = 2) -> None:
+        self._num_nodes = num_nodes
         self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # sockets lie there: the path must be short
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -77,7 +79,8 @@ class Cluster:
         quiet = ["--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={self.folder / 't'}"]
         try:
             self._add("head", [*head, *quiet])
-            self._add("worker", [f"--address={self.address}"])
+            for _ in range(1, self._num_nodes):
+                self._add("worker", [f"--address={self.address}"])
         except BaseException:
             self.__exit__()
             raise

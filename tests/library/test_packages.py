@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from llmos.errors import CorruptFile, NotFound, SourceError, UnsafeFile
+from llmos.infra.packages import pick_wheel
 from llmos.library.catalogue import catalogue
 from llmos.library.download import Downloader
 from llmos.library.library import Library
 from llmos.library.names import parse
 from llmos.library.pull import Order
 from llmos.library.sources.base import Access, sources
-from llmos.library.sources.pypi import pick_wheel
 from tests.hub.server import Hub, sha256
 
 Make = Callable[..., Library]

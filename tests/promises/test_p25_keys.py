@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from llmos.access.base import Scope
 from llmos.access.keytext import new_key
 from llmos.server.app import ROUTES
-from llmos.server.gate import OPEN_PATHS
+from llmos.server.gate import OPEN_PAGES, OPEN_PATHS
 from llmos.server.scopes import methods_of
 from tests.server.locked import ADMIN, Locked, bearer, locked
 
@@ -20,7 +21,7 @@ CALLS = sorted(
     for module in ROUTES
     for route in module.router.routes
     for method in methods_of(route)
-    if route.path not in OPEN_PATHS
+    if route.path not in (*OPEN_PATHS, *OPEN_PAGES)
 )
 
 
@@ -110,3 +111,11 @@ def test_a_revoked_key_is_refused_at_once_and_by_others_within_a_second(tmp_path
             while other.ask("GET", "/v1/models", key).status_code != 401:
                 assert time.monotonic() - revoked_at < 5  # a second is promised; the rest is for a busy machine
                 time.sleep(0.05)
+
+
+def test_open_pages_are_files_of_the_package_and_the_same_for_everybody(service: Locked) -> None:
+    for path in OPEN_PAGES:
+        answer = service.client.get(path)
+        own = (files("llmos.server") / "static" / (path.rpartition("/")[2] if "." in path else "annotate.html")).read_bytes()
+        assert (answer.status_code, answer.content) == (200, own)
+        assert service.client.post(path).status_code in (401, 405)

@@ -12,17 +12,17 @@ from starlette.routing import Match
 from llmos.access.base import Scope
 from llmos.server import routes, schema
 from llmos.server.app import ROUTES
-from llmos.server.gate import OPEN_PATHS
+from llmos.server.gate import OPEN_PAGES, OPEN_PATHS
 from llmos.server.scopes import MARK, SAFE_METHODS, RouteTable, Rule, ScopedRouter, methods_of
 
 TABLE = RouteTable(module.router for module in ROUTES)
 FOUND = [(route, module.router.rules[id(route)]) for module in ROUTES for route in module.router.routes]
 
 
-def test_every_route_has_a_scope_but_health() -> None:
+def test_every_route_has_a_scope_but_health_and_open_pages() -> None:
     assert len(FOUND) > 50
     for route, rule in FOUND:
-        assert (rule.scope is None) == (route.path in OPEN_PATHS), route.path
+        assert (rule.scope is None) == (route.path in (*OPEN_PATHS, *OPEN_PAGES)), route.path
 
 
 def test_no_route_goes_round_the_table() -> None:

@@ -12,7 +12,7 @@ from llmos.text.load import load_tokenizer
 from tests.text.samples import FIXED
 
 sentencepiece = pytest.importorskip("sentencepiece")
-WORDS = Path(__file__).parent.parent.parent / "src" / "llmos" / "errors.py"
+WORDS = Path(__file__).parent.parent.parent / "LICENSE"
 PLAIN = [text for text in FIXED if text and "<" not in text and "\x01" not in text and len(text) < 300]  # long runs: equal scores
 
 

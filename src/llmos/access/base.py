@@ -17,7 +17,8 @@ class Scope(StrEnum):
     """What a key may be used for. A route needs exactly one of them; `admin` includes all."""
 
     INFERENCE = "inference"  # generate, chat, embed, predict, translate, tokenise, list models
-    JOBS = "jobs"  # submit and control jobs, batches and files of the own project
+    ANNOTATE = "annotate"  # label items of the own project's annotation projects
+    JOBS = "jobs"  # submit and control jobs, batches, files, data sets and annotation projects of the own project
     LIBRARY = "library"  # pull, import and remove models of the own project
     METRICS = "metrics"  # read /metrics, which shows figures of all projects
     ADMIN = "admin"  # keys, quotas, projects, audit, aliases, other projects

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from llmos import __version__
-from llmos.cli import audit, batch, chat, doctor, jobs, keys, models, run, serve, top
+from llmos.cli import annotate, audit, batch, chat, data, doctor, jobs, keys, models, run, serve, top
 from llmos.cli.output import examples, fail, say
 from llmos.errors import InvalidValue, LLMOSError
 
@@ -41,7 +41,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-for group in (run, chat, batch, models, serve, jobs, top, keys, audit, doctor):
+for group in (run, chat, batch, models, serve, jobs, top, data, annotate, keys, audit, doctor):
     group.add_to(app)
 
 

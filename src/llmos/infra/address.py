@@ -66,7 +66,13 @@ def shown(url: httpx.URL | str) -> str:
 
 def configured_origins(settings: Settings) -> tuple[str, ...]:
     """The origins that the user's settings name."""
-    named = (settings.hf_endpoint, settings.modelscope_endpoint, settings.pypi_index, settings.openai_base_url)
+    named = (
+        settings.hf_endpoint,
+        settings.modelscope_endpoint,
+        settings.pypi_index,
+        settings.npm_registry,
+        settings.openai_base_url,
+    )
     return tuple(url for url in named if url)
 
 

@@ -5,9 +5,22 @@ JSON is kept as text, times as UTC in ISO 8601, so that rows read the same in SQ
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
-REVISION = "0002"  # the newest migration; what a database must be at for this program
+REVISION = "0004"  # the newest migration; what a database must be at for this program
 
 metadata = MetaData(
     naming_convention={
@@ -214,4 +227,109 @@ model_projects = Table(
     Column("name", String(255), primary_key=True),
     Column("version", String(64), primary_key=True),
     Column("project", String(64), primary_key=True),
+)
+
+# -- annotation (data/annotate/) -----------------------------------------------------------------------------------------
+# JSON columns: config, data, prelabel, adjudicated, value, previous. Meaning of each: the records of data/annotate/base.py.
+annotation_projects = Table(
+    "annotation_projects",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("project", String(64), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("task", String(64), nullable=False),
+    Column("config", Text, nullable=False),
+    Column("version", Integer, nullable=False),  # grows with every change of the configuration
+    Column("num_items", Integer, nullable=False),  # the number of the newest item
+    Column("created_by", String(128), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    UniqueConstraint("project", "name"),
+)
+# num_done: annotations that are no skips. rank: items come in its order, then in that of their numbers.
+annotation_items = Table(
+    "annotation_items",
+    metadata,
+    Column("annotation_id", String(40), ForeignKey("annotation_projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("item", Integer, primary_key=True, autoincrement=False),
+    Column("key", String(128), nullable=False),
+    Column("data", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("num_done", Integer, nullable=False),
+    Column("differs", Integer, nullable=False),
+    Column("rank", Float, nullable=False),
+    Column("prelabel", Text),
+    Column("uncertainty", Float),
+    Column("adjudicated", Text),
+    UniqueConstraint("annotation_id", "key"),
+    Index("ix_annotation_items_order", "annotation_id", "state", "rank", "item"),
+)
+annotation_answers = Table(
+    "annotation_answers",
+    metadata,
+    Column("annotation_id", String(40), primary_key=True),
+    Column("item", Integer, primary_key=True, autoincrement=False),
+    Column("annotator", String(128), primary_key=True),
+    Column("value", Text),  # NULL: skipped
+    Column("skipped", Text),
+    Column("seconds", Float, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("updated_at", String(32), nullable=False),
+    ForeignKeyConstraint(
+        ["annotation_id", "item"], ["annotation_items.annotation_id", "annotation_items.item"], ondelete="CASCADE"
+    ),
+)
+# A place at an item that is reserved for somebody until `until` (seconds since 1970).
+annotation_leases = Table(
+    "annotation_leases",
+    metadata,
+    Column("annotation_id", String(40), primary_key=True),
+    Column("item", Integer, primary_key=True, autoincrement=False),
+    Column("annotator", String(128), primary_key=True),
+    Column("until", Float, nullable=False),
+    ForeignKeyConstraint(
+        ["annotation_id", "item"], ["annotation_items.annotation_id", "annotation_items.item"], ondelete="CASCADE"
+    ),
+    Index("ix_annotation_leases_annotator", "annotation_id", "annotator"),
+)
+# Rows are only added; `undone` alone is set later.
+annotation_history = Table(
+    "annotation_history",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("annotation_id", String(40), ForeignKey("annotation_projects.id", ondelete="CASCADE"), nullable=False),
+    Column("item", Integer, nullable=False),
+    Column("annotator", String(128), nullable=False),
+    Column("at", String(32), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("value", Text),
+    Column("previous", Text),
+    Column("seconds", Float, nullable=False),
+    Column("undone", Integer, nullable=False),
+    Index("ix_annotation_history_annotator", "annotation_id", "annotator", "number"),
+    Index("ix_annotation_history_item", "annotation_id", "item"),
+)
+
+# -- datasets (data/store.py) and lineage (library/lineage.py) --------------------------------------------------------------
+# A dataset version is there when its row is; its files lie in LLMOS_HOME/datasets/<name>/<version>.
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("project", String(64), primary_key=True),
+    Column("created_at", String(32), nullable=False),
+    Index("ix_datasets_project", "project"),
+)
+# Artefacts are named `<kind>:<name>@<hash>`.
+lineage = Table(
+    "lineage",
+    metadata,
+    Column("child", String(255), primary_key=True),
+    Column("parent", String(255), primary_key=True),
+    Column("relation", String(32), primary_key=True),
+    Column("detail", Text, nullable=False),
+    Column("at", String(32), nullable=False),
+    Index("ix_lineage_parent", "parent"),
 )

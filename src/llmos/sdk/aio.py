@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard
 from llmos.library.janitor import FileVerdict, GcReport
+from llmos.sdk.annotations_aio import AsyncAnnotations
 from llmos.sdk.base import Labels, LongInput, Ranked, Scored
 from llmos.sdk.client import LLMOS
+from llmos.sdk.data_aio import AsyncData
 from llmos.sdk.jobs_aio import AsyncJobs
 from llmos.sdk.model import Chat, Model, Texts
 from llmos.sdk.options import Options
@@ -173,6 +175,14 @@ class AsyncLLMOS:
     @property
     def jobs(self) -> AsyncJobs:
         return AsyncJobs(self._llmos._transport.jobs)
+
+    @property
+    def annotations(self) -> AsyncAnnotations:
+        return AsyncAnnotations(self._llmos.annotations)
+
+    @property
+    def data(self) -> AsyncData:
+        return AsyncData(self._llmos.data)
 
     async def status(self) -> Status:
         return await asyncio.to_thread(self._llmos.status)

@@ -18,6 +18,8 @@ from llmos.kernel.base import Job, JobEvent, JobSpec, JobState
 from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard, Progress
 from llmos.library.janitor import FileVerdict, GcReport
+from llmos.sdk.annotations_base import AnnotationCalls
+from llmos.sdk.data_base import DataCalls
 from llmos.sdk.status import Status
 from llmos.sdk.text import Answer
 from llmos.types import Message, Prediction, Sampling, Tool
@@ -196,6 +198,14 @@ class Transport(ABC):
     @property
     @abstractmethod
     def jobs(self) -> JobCalls: ...
+
+    @property
+    @abstractmethod
+    def annotations(self) -> AnnotationCalls: ...
+
+    @property
+    @abstractmethod
+    def data(self) -> DataCalls: ...
 
     @abstractmethod
     def status(self) -> Status: ...

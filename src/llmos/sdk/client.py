@@ -11,7 +11,9 @@ from typing import Any, Self
 from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard, Progress
 from llmos.library.janitor import FileVerdict, GcReport
+from llmos.sdk.annotations import Annotations
 from llmos.sdk.base import Transport
+from llmos.sdk.data import Data
 from llmos.sdk.jobs import Jobs
 from llmos.sdk.model import Model
 from llmos.sdk.status import Status
@@ -127,6 +129,16 @@ class LLMOS:
     def jobs(self) -> Jobs:
         """Work that is longer than a call: `llmos.jobs.submit("pull", {"model": "…"})`."""
         return Jobs(self._transport.jobs)
+
+    @property
+    def annotations(self) -> Annotations:
+        """Projects in which people label items: `llmos.annotations.create("mood", "classification", labels=["good", "bad"])`."""
+        return Annotations(self._transport.annotations, self._transport.jobs)
+
+    @property
+    def data(self) -> Data:
+        """Recipes, and the data sets they make: `llmos.data.run("recipe.yaml")`."""
+        return Data(self._transport.data, self._transport.jobs)
 
     def status(self) -> Status:
         """What runs now: the machine, models in memory, the queue, jobs."""

@@ -21,7 +21,9 @@ from llmos.errors import LLMOSError, Unreachable
 from llmos.library.aliases import AliasMove
 from llmos.library.base import ModelCard, Progress
 from llmos.library.janitor import FileVerdict, GcReport
+from llmos.sdk.annotations_http import HTTPAnnotations
 from llmos.sdk.base import Labels, LongInput, Opened, Ranked, Scored, Transport
+from llmos.sdk.data_http import HTTPData
 from llmos.sdk.jobs_http import HTTPJobs
 from llmos.sdk.status import Status
 from llmos.sdk.text import Answer
@@ -45,6 +47,8 @@ class HTTPTransport(Transport):
         self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(base_url=self.url, headers=self._headers, timeout=httpx.Timeout(settings.request_deadline_s))
         self._jobs = HTTPJobs(self._client, self._call, _error)
+        self._annotations = HTTPAnnotations(self._client, self._call, _error)
+        self._data = HTTPData(self._client, self._call, _error, self._jobs)
         self._engines: dict[str, Engine] = {}
         self._told: set[str] = set()
 
@@ -191,6 +195,14 @@ class HTTPTransport(Transport):
     @property
     def jobs(self) -> HTTPJobs:
         return self._jobs
+
+    @property
+    def annotations(self) -> HTTPAnnotations:
+        return self._annotations
+
+    @property
+    def data(self) -> HTTPData:
+        return self._data
 
     def status(self) -> Status:
         found = self._call("GET", "/api/v1/status")

@@ -13,7 +13,9 @@ from llmos.library.base import ModelCard, Progress
 from llmos.library.janitor import FileVerdict, GcReport
 from llmos.library.library import Library
 from llmos.plugins import load_plugins
+from llmos.sdk.annotations_local import LocalAnnotations
 from llmos.sdk.base import Labels, LongInput, Opened, Ranked, Scored, Transport
+from llmos.sdk.data_local import LocalData
 from llmos.sdk.jobs_local import LocalJobs
 from llmos.sdk.status import ModelStatus, Status, gather
 from llmos.sdk.text import Answer
@@ -34,6 +36,8 @@ class LocalTransport(Transport):
         self.library = Library.open(settings)
         self.pool = Pool(settings, self.library, inline=True, notify=notify, one_shot=one_shot)
         self._jobs = LocalJobs(settings, self.library.database, notify=notify)
+        self._annotations = LocalAnnotations(settings, self.library.database)
+        self._data = LocalData(settings, self.library, notify=notify)
         self._engines: dict[str, str | None] = {}
         self._notify = notify
         self._told: set[str] = set()
@@ -157,6 +161,14 @@ class LocalTransport(Transport):
     @property
     def jobs(self) -> LocalJobs:
         return self._jobs
+
+    @property
+    def annotations(self) -> LocalAnnotations:
+        return self._annotations
+
+    @property
+    def data(self) -> LocalData:
+        return self._data
 
     def status(self) -> Status:
         loaded = tuple(ModelStatus.of(info) for info in self.pool.loaded())

@@ -30,11 +30,13 @@ from llmos.server.limits import Admission, Limits
 from llmos.server.metrics import Metrics
 from llmos.server.recent import Recent
 from llmos.server.routes import (
+    annotate_page,
     anthropic,
     audit,
     batches,
     chat,
     completions,
+    datasets,
     docs,
     embeddings,
     files,
@@ -52,6 +54,7 @@ from llmos.server.routes import (
     tasks,
     tokens,
 )
+from llmos.server.routes import annotations as annotation_routes
 from llmos.server.scopes import RouteTable
 from llmos.server.service import JobService
 from llmos.server.state import State
@@ -79,6 +82,9 @@ ROUTES = (
     status,
     keys,
     audit,
+    annotation_routes,
+    annotate_page,
+    datasets,
     tasks,
     ollama,
     anthropic,

@@ -3,7 +3,8 @@
     request id -> Host -> browser origin -> key, scope, quota (guard.py) -> room (connections, bytes) -> whole body in time -> the app
                                                                    <- security headers, x-request-id, x-ratelimit-…, audit
 
-A refusal here is answered in the OpenAI error shape and touches nothing behind. Only /healthz and /readyz need no key.
+A refusal here is answered in the OpenAI error shape and touches nothing behind. Only /healthz, /readyz and the files of the page
+/annotate need no key.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from llmos.settings import Settings
 
 log = get_logger("server")
 OPEN_PATHS = ("/healthz", "/readyz")
+OPEN_PAGES = ("/annotate", "/annotate/annotate.css", "/annotate/annotate.js")  # files of the package, the same for everybody
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from llmos.errors import InvalidValue
+from llmos.text.sentences import sentence_spans
 
 # Ends of pieces, coarse to fine; each pattern is the break itself, which stays with the piece before it.
 _BREAKS = (
@@ -30,8 +32,9 @@ def split_text(text: str, count_tokens: Callable[[str], int], max_tokens: int) -
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences and lines of a text with the white space after them; "".join of them is the text."""
-    return list(_pieces(text, _BREAKS[1]))
+    """The sentences of a text (sentences.py) with the white space after them; "".join of them is the text."""
+    starts = [start for start, _ in sentence_spans(text)][1:]
+    return [text[start:end] for start, end in pairwise([0, *starts, len(text)])] if text else []
 
 
 def _split(text: str, count: Callable[[str], int], limit: int, level: int) -> Iterator[str]:

@@ -45,13 +45,9 @@ class ResultLog:
 
     def recover(self) -> Iterator[Entry]:
         """The whole lines, in the order of writing; then the log ends behind the last of them. Call it before `append`."""
-        with self.path.open("rb") as reader:
-            for raw in reader:
-                entry = _read(raw, self.end)
-                if entry is None:
-                    break
-                self.end += len(raw)
-                yield entry
+        for entry in entries(self.path):
+            self.end = entry.offset + entry.length + 1
+            yield entry
         with storage_errors(self.path):
             os.ftruncate(self._file.fileno(), self.end)
         self.sync()
@@ -75,6 +71,18 @@ class ResultLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """The whole lines of a log, in the order of writing, up to the first that is not whole. Changes nothing."""
+    end = 0
+    with path.open("rb") as reader:
+        for raw in reader:
+            entry = _read(raw, end)
+            if entry is None:
+                return
+            end += len(raw)
+            yield entry
 
 
 def _head(number: int, ok: bool, usage: Usage, line: bytes) -> bytes:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from llmos.engine.batch.base import MAX_LINE_BYTES, MAX_PROBLEMS, WINDOW, InvalidBatch, Item, LineProblem, Rules
 from llmos.engine.batch.lines import LineRefused, parse, shape_of
@@ -67,8 +67,18 @@ class Place:
     shared: bool
 
 
+class Work(Protocol):
+    """What a Runner is to do."""
+
+    def pending(self) -> Iterator[Place]:
+        """What has no answer yet, in the order of work."""
+        ...
+
+    def item(self, place: Place) -> Item: ...
+
+
 class Plan:
-    """An open plan. One thread at a time."""
+    """An open plan, the Work of a batch. One thread at a time."""
 
     def __init__(self, path: Path, source: Path) -> None:
         """Raises Conflict when it was made for other bytes of the source, CorruptFile when it cannot be read."""

@@ -19,7 +19,7 @@ from typing import TypeVar
 from llmos.engine.batch.base import WINDOW, Answerer, Control, Counts, Item, Outcome
 from llmos.engine.batch.finish import Ending
 from llmos.engine.batch.log import ResultLog
-from llmos.engine.batch.plan import Place, Plan
+from llmos.engine.batch.plan import Place, Work
 from llmos.engine.borrow import ServiceGone
 from llmos.errors import Cancelled, EngineDied, OverCapacity, RateLimited, SourceError, StorageError
 
@@ -39,7 +39,7 @@ class Runner:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Work,
         log: ResultLog,
         counts: Counts,
         answerer: Answerer,

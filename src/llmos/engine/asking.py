@@ -1,7 +1,7 @@
-"""What the use cases share: asking a model many questions at once, and cutting long texts into parts that fit.
+"""Asking a model questions about texts, in its own way, and cutting long texts into parts that fit: for use cases and data steps.
 
-An app is a function of a `Session` and texts. It never truncates: what does not fit is read in parts, and an answer that did not
-come to its end is an error or, where the function says so, ends with its last whole sentence.
+Nothing is ever truncated: what does not fit is read in parts, and an answer that did not come to its end is an error or, where the
+caller says so, ends with its last whole sentence.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
+from llmos.engine.choice import Work
 from llmos.engine.generation import Completion, Generation
 from llmos.engine.session import Session
 from llmos.errors import ContextLengthExceeded, LLMOSError, UnsupportedFeature
@@ -43,11 +44,12 @@ def count_tokens(session: Session, text: str) -> int:
     return session.count_tokens(text) if session.tokenizer is not None else (len(text) + 1) // 2
 
 
-def start(session: Session, prompt: str, sampling: Sampling) -> Generation:
-    """Asks an instruct or remote model in a chat, any other by its bare prompt."""
+def start(session: Session, prompt: str, sampling: Sampling, *, work: Work = "mixed", stream: bool = False) -> Generation:
+    """Asks an instruct or remote model in a chat, any other by its bare prompt. work and stream: as for Session.chat."""
     if not session.chats:
-        return session.complete(prompt, sampling, stream=False)
-    return session.chat([Message(role="user", content=prompt)], sampling, extra={"enable_thinking": False}, stream=False)
+        return session.complete(prompt, sampling, work=work, stream=stream)
+    asked = [Message(role="user", content=prompt)]
+    return session.chat(asked, sampling, extra={"enable_thinking": False}, work=work, stream=stream)
 
 
 def answers(session: Session, asked: Iterable[tuple[str, Sampling]]) -> list[Completion]:

@@ -1,0 +1,1 @@
+"""Data tools: recipes that turn raw files into versioned, explained, annotated data sets."""

@@ -1,0 +1,1 @@
+"""Annotation data of other tools, in and out: JSON lines, CSV, Label Studio, CoNLL, messages, preference pairs."""

@@ -1,0 +1,1 @@
+"""The built-in steps of recipes, one file each; importing `all` registers them."""

@@ -1,0 +1,35 @@
+"""Importing this registers the steps that clean text."""
+
+from __future__ import annotations
+
+from llmos.data.steps import (  # noqa: F401
+    chinese_convert,
+    chunk,
+    expand_macros,
+    fix_unicode,
+    lowercase,
+    normalise_punctuation,
+    normalise_unicode,
+    redact,
+    remove_bibliography,
+    remove_comments,
+    remove_control,
+    remove_copyright,
+    remove_header,
+    remove_links,
+    remove_long_words,
+    remove_non_chinese_characters,
+    remove_repeat_sentences,
+    remove_repeated_lines,
+    remove_specific_chars,
+    remove_tables,
+    remove_words_with_incorrect_substrings,
+    replace_content,
+    replace_whitespace,
+    sentence_lines,
+    sentence_split,
+    strip_boilerplate,
+    strip_html,
+    strip_markdown,
+    truncate,
+)
