@@ -16,7 +16,7 @@ from tests.cli.conftest import CHAT, CLI, Terminal
 
 COMMANDS = (
     *("run", "chat", "pull", "list", "show", "rm", "alias", "import", "verify", "gc", "serve", "ps", "stop"),
-    *("logs", "cancel", "pause", "resume", "top", "doctor", "batch", "jobs", "keys", "projects", "audit"),
+    *("logs", "cancel", "pause", "resume", "top", "doctor", "batch", "jobs", "data", "annotate", "keys", "projects", "audit"),
 )
 
 

@@ -80,12 +80,14 @@ class Models(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
-    """The world of a step. seed: of the recipe. models: there for steps with `needs_model` only."""
+    """The world of a step. seed: of the recipe. models: there for steps with `needs_model` only. project: whose library it sees, None is
+    all of it."""
 
     settings: Settings
     text_column: str = "text"
     seed: int = 0
     models: Models | None = None
+    project: str | None = None
 
 
 @runtime_checkable
@@ -147,7 +149,7 @@ class Step(ABC):
 
     version: grows whenever the same rows would come out otherwise, so that kept results are not used again.
     apart: True for what is slow beside the other steps: it then sees only rows that all steps before it kept.
-    needs_model: runs in the coordinating process, with `context.models`. models: its parameters that name one.
+    needs_model: runs in the coordinating process, with `context.models`. models, tokenizers: its parameters that name one.
     secret: rows that it drops are not kept in the ledger, whatever the recipe's `keep_dropped` says.
     disk: its parameters that may name a place on this machine's disk; recipes that come over the network may not.
     """
@@ -157,6 +159,7 @@ class Step(ABC):
     apart: ClassVar[bool] = False
     needs_model: ClassVar[bool] = False
     models: ClassVar[tuple[str, ...]] = ()
+    tokenizers: ClassVar[tuple[str, ...]] = ()
     secret: ClassVar[bool] = False
     disk: ClassVar[tuple[str, ...]] = ()
     Config: ClassVar[type[StepConfig]]

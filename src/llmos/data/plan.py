@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from llmos.data.base import Gatherer, Regrouper, Step, StepContext, steps
 from llmos.data.builtins import load
 from llmos.data.recipe import Recipe, digest_of
+from llmos.data.tokenizers import exact
 from llmos.errors import InvalidValue
 
 ENGINE = 1  # grows when parts come out otherwise for the same steps
@@ -75,10 +76,11 @@ def specs_of(recipe: Recipe, context: StepContext) -> list[StepSpec]:
 
 
 def _exact(cls: type[Step], config: Any, context: StepContext) -> dict[str, str]:
-    """The step's models by version: what a name means later is another step."""
-    if context.models is None:
-        return {}
-    return {param: context.models.exact(name) for param in cls.models if (name := getattr(config, param))}
+    """The step's models and tokenisers by version: what a name means later is another step."""
+    found = {param: exact(name, context) for param in cls.tokenizers if (name := getattr(config, param))}
+    if context.models is not None:
+        found |= {param: context.models.exact(name) for param in cls.models if (name := getattr(config, param))}
+    return found
 
 
 def models_of(specs: list[StepSpec]) -> list[str]:

@@ -41,7 +41,9 @@ class _Replay:
     def __init__(self, version: Version, identity: str, datasets: Datasets) -> None:
         self.version, self.identity, self.datasets = version, identity, datasets
         self.recipe = Recipe.model_validate(version.manifest["identity"]["recipe"])
-        self.context = StepContext(settings=datasets.settings, text_column=self.recipe.text_column, seed=self.recipe.seed)
+        self.context = StepContext(
+            settings=datasets.settings, text_column=self.recipe.text_column, seed=self.recipe.seed, project=datasets.project
+        )
         self.row: Plain | None = None
         self.steps: list[Plain] = []
         self.note = ""

@@ -122,7 +122,11 @@ class Run:
     @property
     def context(self) -> StepContext:
         return StepContext(
-            settings=self.datasets.settings, text_column=self.recipe.text_column, seed=self.recipe.seed, models=self.models
+            settings=self.datasets.settings,
+            text_column=self.recipe.text_column,
+            seed=self.recipe.seed,
+            models=self.models,
+            project=self.datasets.project,
         )
 
     def inputs(self, specs: Sequence[StepSpec]) -> Inputs:
@@ -146,6 +150,7 @@ class Run:
             settings=self.datasets.settings,
             text_column=self.recipe.text_column,
             seed=self.recipe.seed,
+            project=self.datasets.project,
             keep_signals=self.recipe.keep_signals,
             keep_dropped=self.recipe.keep_dropped,
             known=tuple(compared),

@@ -76,7 +76,7 @@ class Version:
 class Datasets:
     """The versions a project sees. project None: those of all."""
 
-    def __init__(self, settings: Settings, database: Database, project: str | None = "default") -> None:
+    def __init__(self, settings: Settings, database: Database, project: str | None = None) -> None:
         self.settings, self.database, self.project = settings, database, project
         self.root = settings.home / "datasets"
 
@@ -169,14 +169,17 @@ class Datasets:
         return self._version(row)
 
     def remove(self, ref: str) -> Version:
-        """Forgets a version; its files go when no other project has it. Raises NotFound, and Conflict when another dataset version of
-        this library was made of it."""
+        """Forgets a version; its files go when no other project has it. Raises NotFound, and Conflict when another version of the
+        same project was made of it."""
         version = self.get(ref)
         with self.database.begin() as connection:
-            children = Lineage.read(connection, parent=f"dataset:{version.name}@{version.version}")
-            if children:
+            edges = Lineage.read(connection, parent=f"dataset:{version.name}@{version.version}")
+            mine = select(datasets.c.name, datasets.c.version).where(datasets.c.project == version.project)
+            there = {f"dataset:{row.name}@{row.version}" for row in connection.execute(mine)}
+            child = next((edge.child for edge in edges if edge.child in there), None)
+            if child is not None:
                 raise Conflict(
-                    f"{version.ref} is what {children[0].child} was made of.",
+                    f"{version.ref} is what {child} was made of.",
                     param="dataset",
                     hint="Remove that first; lineage stays whole.",
                 )

@@ -178,10 +178,13 @@ def folded(pieces: Pieces) -> Words:
 
 def split_at(text: pl.Series, separator: str) -> Words:
     """The parts of each text between separators as its words, as they are; "" separates every character."""
-    parts = text.str.split(separator).list.eval(pl.element().filter(pl.element() != "")).to_arrow()
-    offsets = parts.offsets.to_numpy().astype(np.int64)
-    coded = parts.values[offsets[0] : offsets[-1]].dictionary_encode()
-    return Words(codes_of(coded), offsets - offsets[0], pl.Series(coded.dictionary).cast(pl.String))
+    parts = text.str.split(separator).to_arrow()
+    bounds = parts.offsets.to_numpy().astype(np.int64)
+    coded = parts.values[bounds[0] : bounds[-1]].dictionary_encode()
+    codes, vocabulary = codes_of(coded), pl.Series(coded.dictionary).cast(pl.String)
+    there = ~(vocabulary.str.len_bytes() == 0).to_numpy()[codes] if len(codes) else np.zeros(0, dtype=bool)
+    running = np.concatenate([[0], np.cumsum(there)])
+    return Words(codes[there], running[bounds - bounds[0]], vocabulary)
 
 
 def _joined(pieces: Pieces, whole: Truths, single: pl.Series, lists: pl.Series) -> Words:

@@ -93,6 +93,7 @@ class PartTask:
     settings: Settings
     text_column: str
     seed: int
+    project: str | None
     keep_signals: bool
     keep_dropped: bool
     known: tuple[tuple[str, Path], ...] = ()  # label of a Comparer -> what it compares with
@@ -160,7 +161,7 @@ def _publish(partial: Path, target: Path) -> None:
 
 
 def _compute(task: PartTask, out: Path, models: Models | None, between: Callable[[], None]) -> int:
-    context = StepContext(settings=task.settings, text_column=task.text_column, seed=task.seed, models=models)
+    context = StepContext(settings=task.settings, text_column=task.text_column, seed=task.seed, models=models, project=task.project)
     tally = Tally()
     sketch, decided = task.stage.sketch, task.stage.decided
     fused = Fused(

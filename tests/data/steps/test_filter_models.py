@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from llmos.data.base import StepContext
 from llmos.data.steps.linear_model import LinearModel, train_linear
+from llmos.data.tokenizers import exact, tokenizer_of
 from llmos.errors import CorruptFile, InvalidValue, NotFound
+from llmos.library.library import Library
 from llmos.settings import Settings
 from llmos.text.load import load_tokenizer
 from llmos.text.nlp.resources import place
@@ -57,6 +60,16 @@ def test_a_model_of_the_library_counts_tokens_too(home: Path) -> None:
     assert signal("num_tokens", ["hello world"], settings, tokenizer="smollm2-135m-instruct") == [2.0]
     with pytest.raises(NotFound, match="no-such-model"):
         make("num_tokens", settings, tokenizer="no-such-model")
+
+
+def test_a_project_counts_with_models_that_it_sees(tmp_path: Path, asset: Callable[[str], Path]) -> None:
+    settings = Settings.from_env({"LLMOS_HOME": str(tmp_path)})
+    card = Library(settings).seen_by("owners").import_path(str(asset("minilm")), name="theirs")
+    owners, strangers = (StepContext(settings=settings, project=name) for name in ("owners", "strangers"))
+    assert exact("theirs", owners) == f"theirs:{card.version}"
+    assert tokenizer_of("theirs", owners).encode("hello")
+    with pytest.raises(NotFound, match="theirs"):
+        tokenizer_of("theirs", strangers)
 
 
 def test_a_classifier_learns_real_kinds_of_text(tmp_path: Path) -> None:

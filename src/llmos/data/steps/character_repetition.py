@@ -34,10 +34,12 @@ class CharacterRepetition(Ranged):
 
 def repetition(found: Characters, num: int) -> Floats:
     """Of each text."""
-    row = found.rows()
-    inside = row[:-num] == row[num:]  # with the line feed after the text: the n-gram ends before it
-    hashes = neighbours(found.codes.astype(np.uint64), num)[: len(inside)]
-    return share_of_most_frequent(repeats(hashes[inside], row[: len(inside)][inside], len(found.lengths)))
+    hashes = neighbours(found.codes.astype(np.uint64), num)
+    inside = np.ones(len(found.codes), dtype=bool)
+    for before in range(num):  # an n-gram that begins so far before the line feed after a text would reach it
+        inside[np.maximum(found.ends - before, 0)] = False
+    row = np.repeat(np.arange(len(found.lengths)), np.maximum(found.lengths - num + 1, 0))
+    return share_of_most_frequent(repeats(hashes[inside[: len(hashes)]], row, len(found.lengths)))
 
 
 def share_of_most_frequent(found: Repeats) -> Floats:

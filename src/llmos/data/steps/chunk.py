@@ -9,9 +9,9 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from llmos.data.base import Expander, Rows, TextConfig, Values, step
-from llmos.data.steps.num_tokens import tokenizer_of
 from llmos.data.steps.replace_content import checked
 from llmos.data.steps.sentence_split import expanded
+from llmos.data.tokenizers import tokenizer_of
 from llmos.text.split import sentences, split_text
 
 _CUT = "\x1f\ufdd0\x1f"  # U+FDD0 is no character: no text has it
@@ -48,6 +48,7 @@ class Chunk(Expander):
                 raise ValueError("unit: sentences has no split_pattern")
             return self
 
+    tokenizers = ("tokenizer",)
     config: Config
     reason = "no chunks"
 
@@ -60,7 +61,7 @@ class Chunk(Expander):
             return lambda pieces: [len(one) for one in pieces]
         if self.config.unit == "sentences":
             return lambda pieces: [1] * len(pieces)
-        tokenizer = tokenizer_of(self.config.tokenizer, self.context.settings)
+        tokenizer = tokenizer_of(self.config.tokenizer, self.context)
         return lambda pieces: [len(ids) for ids in tokenizer.encode_batch(pieces)]
 
     def expand(self, rows: Rows) -> tuple[pl.DataFrame, Values]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -12,10 +10,7 @@ from pydantic import Field, model_validator
 from llmos.data.base import Rows, Values, step
 from llmos.data.steps.ranged import RangeConfig, Ranged
 from llmos.data.steps.word_lists import digest_of_file
-from llmos.library.library import Library
-from llmos.settings import Settings
-from llmos.text.base import Tokenizer
-from llmos.text.load import load_tokenizer
+from llmos.data.tokenizers import is_file, tokenizer_of
 
 
 @step("num_tokens")
@@ -37,25 +32,12 @@ class NumTokens(Ranged):
                 object.__setattr__(self, "sha256", digest_of_file(self.tokenizer, self.sha256))
             return self
 
+    tokenizers = ("tokenizer",)
     config: Config
     signal = "num_tokens"
 
     def prepare(self) -> None:
-        self.tokenizer = tokenizer_of(self.config.tokenizer, self.context.settings)
+        self.tokenizer = tokenizer_of(self.config.tokenizer, self.context)
 
     def measure(self, rows: Rows) -> Values:
         return np.array([len(ids) for ids in self.tokenizer.encode_batch(rows.text(self.column).to_list())], dtype=np.float64)
-
-
-def tokenizer_of(name: str, settings: Settings) -> Tokenizer:
-    """Of a model of the library, or the tokenizer.json at that path. Raises NotFound, CorruptFile."""
-    return _of_folder(Path(name).expanduser().absolute().parent if is_file(name) else Library.open(settings).resolve(name).folder)
-
-
-def is_file(name: str) -> bool:
-    return Path(name).name == "tokenizer.json"
-
-
-@lru_cache(maxsize=4)
-def _of_folder(folder: Path) -> Tokenizer:
-    return load_tokenizer(folder)

@@ -4,7 +4,7 @@ A text is cut at spaces, line feeds and tabs; each piece loses the special chara
 empty is no word: "Hello,  (world) - 42" has 2. A word is never a string here but a place in the batch and a 64-bit hash, so that
 counting stop words or repeated 10-grams is arithmetic on arrays.
 
-Hashes are polynomials over 64-bit integers: sum of mix(x_i) * B^i, mixed again. Two different words of a batch of a million have the
+Hashes are polynomials over 64-bit integers: sum of x_i * B^i, mixed. Two different words of a batch of a million have the
 same one with a probability of about 3e-8.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -106,24 +106,33 @@ def hash_words(words: Iterable[str]) -> Hashes:
 
 
 def hash_spans(codes: np.ndarray[Any, np.dtype[np.uint32]], begins: Ints, stops: Ints) -> Hashes:
-    """Of codes[begin:stop], none of them empty."""
-    lengths = stops - begins
-    if not len(lengths):
-        return np.zeros(0, dtype=np.uint64)
-    offsets = np.cumsum(lengths) - lengths
-    total = int(offsets[-1] + lengths[-1])
-    within = np.arange(total) - np.repeat(offsets, lengths)
-    taken = codes[within + np.repeat(begins, lengths)].astype(np.uint64)
-    powers = np.full(int(lengths.max()), _MULTIPLIER, dtype=np.uint64)
-    np.multiply.accumulate(powers, out=powers)
-    summed: Hashes = np.add.reduceat(mix(taken) * powers[within], offsets)
-    return mix(summed)
+    """Of codes[begin:stop], none of them empty: differences of one running sum over all codes, moved to the same place."""
+    powers, inverses = _powers(len(codes))
+    running = np.zeros(len(codes) + 1, dtype=np.uint64)
+    np.cumsum(codes * powers[: len(codes)], out=running[1:])
+    return mix((running[stops] - running[begins]) * inverses[begins])
+
+
+@lru_cache(maxsize=1)
+def _powers_up_to(num: int) -> tuple[Hashes, Hashes]:
+    found = []
+    for base in (_MULTIPLIER, np.uint64(pow(int(_MULTIPLIER), -1, 1 << 64))):
+        powers = np.full(num, base, dtype=np.uint64)
+        powers[0] = 1
+        np.multiply.accumulate(powers, out=powers)
+        found.append(powers)
+    return found[0], found[1]
+
+
+def _powers(num: int) -> tuple[Hashes, Hashes]:
+    """The powers of the base and of its inverse modulo 2^64, at least so many; made for the next power of two."""
+    return _powers_up_to(1 << max(10, num.bit_length()))
 
 
 def neighbours(values: Hashes, num: int) -> Hashes:
     """The hash of each `num` values that stand together: as long as `values`, less num - 1. By doubling: 10 is 8 + 2."""
     made: Hashes | None = None
-    covered, size, block, power = 0, 1, mix(values), _MULTIPLIER
+    covered, size, block, power = 0, 1, values, _MULTIPLIER
     wanted = num
     with np.errstate(over="ignore"):
         while wanted:

@@ -6,7 +6,7 @@ import polars as pl
 from pydantic import Field
 
 from llmos.data.base import Mapped, Mapper, Rows, TextConfig, step
-from llmos.data.steps.num_tokens import tokenizer_of
+from llmos.data.tokenizers import tokenizer_of
 
 
 @step("tokenize")
@@ -22,10 +22,11 @@ class Tokenize(Mapper):
         eos: bool = Field(True, description="Adds the token that ends a text, where the tokenizer has one.")
         into: str = "input_ids"
 
+    tokenizers = ("tokenizer",)
     config: Config
 
     def prepare(self) -> None:
-        self.tokenizer = tokenizer_of(self.config.tokenizer, self.context.settings)
+        self.tokenizer = tokenizer_of(self.config.tokenizer, self.context)
 
     def map(self, rows: Rows) -> Mapped:
         found = self.tokenizer.encode_batch(rows.text(self.column).to_list(), add_special=self.config.special)
