@@ -3,7 +3,7 @@
 In: nothing (the corpus is made of packages: data_corpus.py). Out: tables, benchmarks/results/data_scale.json.
 The quality filters and MinHash of bench_data.py on --megabytes of text, and on 4 and 16 times as much (the corpus again, words of a
 copy marked, so that copies are no duplicates of each other); the same on a Ray cluster of this machine with one and two nodes of one
-core; and --huge gigabytes while the kernel holds all processes together to --limit megabytes (RLIMIT_DATA, a third for each of the three).
+core; and --huge gigabytes, no process of which may have more than --limit megabytes (RLIMIT_DATA), and all together may not either.
 Memory is the largest sum of the resident sets of all processes of the run, looked at ten times a second; a page that several of them
 share counts for each.
 """
@@ -108,9 +108,10 @@ def main() -> None:
             result["runs"] |= on_ray(Path(place) / f"x{given.times[-1]}", Path(place), given.ray)
         if given.huge:
             folder = enlarged(source, Path(place) / "huge", -(-given.huge * 1e9 // size))
-            limit = given.limit * 2**20 // 3  # the run itself and two workers
-            found = measured([str(folder), f"{place}/out", "--workers", "2"], limit_bytes=limit)
+            found = measured([str(folder), f"{place}/out", "--workers", "2"], limit_bytes=given.limit * 2**20)
             result["runs"]["huge, limited"] = found | {"gigabytes": given.huge}
+            if found["peak_memory_mb"] > given.limit:
+                raise SystemExit(f"All processes together had {found['peak_memory_mb']} MB, more than {given.limit}.")
     rows = [
         [
             name,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from multiprocessing.connection import Connection
 
-from llmos.errors import LLMOSError
+from llmos.errors import LimitExceeded, LLMOSError
 from llmos.kernel.child import bind_to_parent
 
 
@@ -31,6 +31,9 @@ def main(handle: int) -> None:
                 line.send(run_part(task))
             except LLMOSError as error:
                 line.send(error)
+            except MemoryError as error:
+                said = f"A worker process has no memory left: {error}"
+                line.send(LimitExceeded(said, hint="Less is needed with smaller read.batch_bytes, or fewer workers."))
             except Exception as error:  # noqa: BLE001 - told to the starter, which raises it
                 line.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
