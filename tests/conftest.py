@@ -6,11 +6,8 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from tests.data.mails import into_home
 from tests.hub.models import tiny_models
 from tests.hub.server import Hub, Repo
 from tests.infra.postgres import server
+from tests.jobs import serving
 
 
 @pytest.fixture(scope="session")
@@ -95,28 +93,8 @@ def plugin_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def live_server(user_env: dict[str, str]) -> Iterator[str]:
     """The address of `llmos serve`, a real process on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "llmos", "serve", "--port", str(port)]
-    with subprocess.Popen(command, env=user_env, stderr=subprocess.PIPE, text=True) as server:
-        url = f"http://127.0.0.1:{port}"
-        _until_ready(url, server)
+    with serving(Path(user_env["LLMOS_HOME"]), user_env) as url:
         yield url
-        server.terminate()
-        server.communicate(timeout=40)
-        assert server.returncode == 0
-
-
-def _until_ready(url: str, server: subprocess.Popen[str]) -> None:
-    for _ in range(300):
-        try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=2):
-                return
-        except OSError:
-            assert server.poll() is None, server.communicate()[1]
-            time.sleep(0.1)
-    raise AssertionError("llmos serve was not ready within 30 s")
 
 
 @pytest.fixture(scope="session")
