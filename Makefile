@@ -94,6 +94,7 @@ bench: $(DEV_STAMP) ## Measure all that benchmarks/ has; results go to benchmark
 	$(BIN)/python -m benchmarks.bench_jobs
 	$(BIN)/python -m benchmarks.bench_nlp
 	$(BIN)/python -m benchmarks.bench_annotate
+	$(BIN)/python -m benchmarks.bench_juicer_operators
 	$(BIN)/python -m benchmarks.bench_data
 	$(BIN)/python -m benchmarks.bench_data_scale
 

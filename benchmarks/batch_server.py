@@ -14,7 +14,7 @@ from pathlib import Path
 
 from openai import OpenAI
 
-from benchmarks.bench_overload import serving
+from benchmarks.serving import serving
 
 POLL_S = 0.5
 

@@ -19,22 +19,20 @@ import argparse
 import json
 import os
 import random
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from benchmarks import report
+from benchmarks.serving import serving
 
+URL = "http://127.0.0.1:{}"
 BASE = "/api/v1/annotations"
 LABELS = ("good", "bad", "mixed")
 PEOPLE, PACE_S = 20, 2.0  # a quick annotator needs about two seconds for an item
@@ -48,33 +46,13 @@ def quantiles(values_s: list[float]) -> dict[str, float]:
     return {name: round(ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000, 1) for name, share in at.items()}
 
 
-def timed(call: Callable[[], httpx.Response]) -> tuple[float, Any]:
+def timed(call: Callable[..., httpx.Response], path: str, body: dict[str, Any] | None = None) -> tuple[float, Any]:
+    """call: a method of a client."""
     began = time.perf_counter()
-    answer = call()
+    answer = call(path) if body is None else call(path, json=body)
     took_s = time.perf_counter() - began
     assert answer.status_code == 200, answer.text
     return took_s, answer.json()
-
-
-@contextmanager
-def server(home: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    env = os.environ | {"LLMOS_HOME": str(home), "HF_HOME": str(home / "hf"), "LLMOS_PROBE": "0"}
-    command = [sys.executable, "-m", "llmos", "serve", "--port", str(port)]
-    url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as process:
-        for _ in range(600):
-            try:
-                if httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                time.sleep(0.1)
-        try:
-            yield url
-        finally:
-            process.terminate()
 
 
 def imported(client: httpx.Client, folder: Path, num_items: int) -> tuple[str, float]:
@@ -87,7 +65,7 @@ def imported(client: httpx.Client, folder: Path, num_items: int) -> tuple[str, f
             file.write(json.dumps({"id": str(number), "text": f"Item {number}: " + "some words to read " * 10}) + "\n")
     with path.open("rb") as upload:
         stored = client.post("/v1/files", data={"purpose": "user_data"}, files={"file": ("items.jsonl", upload)})
-    took_s, said = timed(lambda: client.post(f"{BASE}/{ref}/items", json={"file_id": stored.json()["id"]}))
+    took_s, said = timed(client.post, f"{BASE}/{ref}/items", {"file_id": stored.json()["id"]})
     assert said["num_added"] == num_items
     return str(ref), took_s
 
@@ -97,7 +75,7 @@ def annotate(url: str, ref: str, name: str, num_saves: int, pace_s: float) -> di
     the next, on the average."""
     found: dict[str, list[float]] = {"save": [], "save_next": [], "next": []}
     with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-        _, said = timed(lambda: client.post(f"{BASE}/{ref}/next", json={"count": 2, "annotator": name}))
+        _, said = timed(client.post, f"{BASE}/{ref}/next", {"count": 2, "annotator": name})
         queue = said["items"]
         for number in range(num_saves):
             time.sleep(pace_s * 2 * random.random())
@@ -109,11 +87,11 @@ def annotate(url: str, ref: str, name: str, num_saves: int, pace_s: float) -> di
                 "annotator": name,
                 "next": 2 if whole else 0,
             }
-            took_s, said = timed(lambda: client.put(f"{BASE}/{ref}/items/{item['item']}/annotation", json=body))  # noqa: B023
+            took_s, said = timed(client.put, f"{BASE}/{ref}/items/{item['item']}/annotation", body)
             found["save_next" if whole else "save"].append(took_s)
             more = said["next"]
             if not whole:
-                took_s, said = timed(lambda: client.post(f"{BASE}/{ref}/next", json={"count": 2, "annotator": name}))
+                took_s, said = timed(client.post, f"{BASE}/{ref}/next", {"count": 2, "annotator": name})
                 found["next"].append(took_s)
                 more = said["items"]
             queue += [one for one in more if one["item"] not in {known["item"] for known in queue}]
@@ -160,15 +138,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("LLMOS_BENCH_DIR")) as name:
         folder = Path(name)
         disk_ms = fsync_ms(folder)
-        with server(folder / "home") as url, httpx.Client(base_url=url, timeout=600, trust_env=False) as client:
+        with serving(folder / "home") as (port, _), httpx.Client(base_url=URL.format(port), timeout=600, trust_env=False) as client:
+            url = URL.format(port)
             ref, import_s = imported(client, folder, arguments.items)
             one = measured(url, ref, ["ann"], arguments.saves)
             num_paced = max(2, arguments.saves // PEOPLE // 2)
             people = measured(url, ref, [f"p{number}" for number in range(PEOPLE)], num_paced, PACE_S)
             flat_out = measured(url, ref, [f"f{number}" for number in range(FLAT_OUT)], arguments.saves // 4)
-            progress_s, told = timed(lambda: client.get(f"{BASE}/{ref}/progress"))
+            progress_s, told = timed(client.get, f"{BASE}/{ref}/progress")
             assert told["num_annotations"] == arguments.saves + PEOPLE * num_paced + FLAT_OUT * (arguments.saves // 4)
-            agreement_s, _ = timed(lambda: client.get(f"{BASE}/{ref}/agreement"))
+            agreement_s, _ = timed(client.get, f"{BASE}/{ref}/agreement")
     result = {
         "items": arguments.items,
         "import_s": round(import_s, 1),

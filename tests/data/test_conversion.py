@@ -11,7 +11,7 @@ import pytest
 
 from llmos.data.conversion import Converted, convert_file
 from llmos.data.steps.convert import pruned
-from llmos.errors import InvalidValue, NotFound
+from llmos.errors import InvalidValue, LLMOSError, NotFound
 from llmos.settings import Settings
 
 CHATS = [
@@ -71,3 +71,34 @@ def test_refusals_leave_nothing(tmp_path: Path) -> None:
 
 def test_keys_that_only_other_rows_have_are_taken_away() -> None:
     assert pruned([{"a": None, "b": [{"c": None}, 1]}]) == [{"b": [{}, 1]}]
+
+
+def labelled(path: Path, odd: dict[str, object]) -> None:
+    """So many rows that the odd one is in no sample."""
+    with path.open("w") as out:
+        for n in range(60_000):
+            out.write(json.dumps({"text": "x" * 90 + str(n), "label": "a"} | (odd if n == 32_345 else {})) + "\n")
+
+
+def test_a_row_that_fits_no_column_is_not_lost(tmp_path: Path) -> None:
+    labelled(tmp_path / "a.jsonl", {"label": 7})
+    with pytest.raises(InvalidValue, match=r"1 rows do not fit .*; row 32346 of the result: label is a whole number"):
+        convert(tmp_path / "a.jsonl", tmp_path / "b.parquet", "classification")
+    assert not (tmp_path / "b.parquet").exists()
+
+
+def test_a_key_that_one_row_has_comes_along(tmp_path: Path) -> None:
+    labelled(tmp_path / "a.jsonl", {"late": 7})
+    convert(tmp_path / "a.jsonl", tmp_path / "b.parquet", "classification")
+    assert pl.read_parquet(tmp_path / "b.parquet").get_column("_extra").drop_nulls().to_list() == ['{"late":7}']
+
+
+def test_a_line_without_end_and_a_bomb(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "a"}\n{"text": "' + b"x" * (40 << 20) + b'"}\n{"text": "b"}\n')
+    told = convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", "text")
+    assert (told.num_rows, told.num_problems, told.errors and lines(told.errors)[0]["row"]) == (2, 1, 2)
+    with gzip.open(tmp_path / "c.json.gz", "wb") as out:
+        for _ in range(40):
+            out.write(b" " * (16 << 20))
+    with pytest.raises(LLMOSError, match="expands to more than 200 times"):
+        convert(tmp_path / "c.json.gz", tmp_path / "d.jsonl", "text")

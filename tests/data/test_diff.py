@@ -44,3 +44,10 @@ def test_other_columns_and_nested_values(tmp_path: Path) -> None:
     assert told["changed"]["columns"]["tags"]["examples"] == [{"_id": "rows#1", "a": ["x"], "b": ["z"]}]
     assert set(told["columns"]["only_b"]) == {"m"} and set(told["columns"]["types"]) == {"n"}
     assert len(told["sources"]) == 2 and told["recipe"]["steps"] == []
+
+
+def test_rows_that_were_packed_are_not_unread(tmp_path: Path) -> None:
+    datasets, rows = store(tmp_path), [{"input_ids": [1, 2], "text": "a"}, {"input_ids": [3], "text": "b"}]
+    a, b = (made(datasets, tmp_path, process, sources=[{"rows": rows}]) for process in ([], [{"pack": {"length": 4}}]))
+    told = diff(a, b)
+    assert [(one["action"], one["step"], one["rows"]) for one in told["only_a"]["reasons"]] == [("grouped", "0:pack", 2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,17 @@ from llmos.data.builtins import load
 from llmos.data.jobs import BASE_BYTES, DataKind, DataParams
 from llmos.errors import InvalidValue, JobFailed, NotFound
 from tests.data.made import PROCESS, source
+from tests.data.texts import write_jsonl
 
 
 @pytest.fixture(scope="module")
-def llmos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMOS]:
-    with LLMOS(home=tmp_path_factory.mktemp("jobs"), notify=lambda _: None) as made:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("jobs")
+
+
+@pytest.fixture(scope="module")
+def llmos(home: Path) -> Iterator[LLMOS]:
+    with LLMOS(home=home, notify=lambda _: None) as made:
         yield made
 
 
@@ -46,6 +53,37 @@ def test_a_failed_job_says_why(llmos: LLMOS) -> None:
     job = llmos.data.submit({"sources": [{"rows": [{"text": "a"}]}], "process": ["text_length", {"lowercase": {"column": "body"}}]})
     with pytest.raises(JobFailed, match="body"):
         job.wait(timeout_s=120)
+
+
+@pytest.mark.parametrize("how", ["cancel", "pause"])
+def test_a_job_that_ends_early_keeps_what_it_computed(how: str, llmos: LLMOS, home: Path, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"text": f"These are the words of the text number {number}. " * 30} for number in range(12_000)
+    ]
+    sources = [{"path": str(write_jsonl(tmp_path / f"{how}.jsonl", rows))}]
+    recipe = {
+        "name": how,
+        "sources": sources,
+        "process": [{"noise": {"num_copies": 2}}],
+        "workers": 1,
+        "read": {"slice_bytes": 500_000},
+    }
+    job = llmos.data.submit(recipe)
+    begun = re.compile(r"part [1-9]\d* of ")
+    next(event for event in job.events() if event.type == "progress" and begun.search(event.data["message"]))
+    if how == "cancel":
+        job.cancel()
+        with pytest.raises(JobFailed):
+            job.wait(timeout_s=120)
+        assert not [one for one in llmos.data.list() if one.name == how]
+    else:
+        job.pause()
+        next(event for event in job.events() if event.type == "state" and event.data.get("state") == "paused")
+    kept = {path: path.stat().st_ino for path in (home / "datasets" / ".parts").glob("[0-9a-f]*/[0-9a-f]*/tally.json")}
+    job = llmos.data.submit(recipe) if how == "cancel" else job.resume()
+    made = llmos.data.get(job.wait(timeout_s=120)["dataset"])
+    assert made.info["read"] == 12_000 and kept and all(path.stat().st_ino == inode for path, inode in kept.items())
+    assert len(list((home / "datasets" / ".parts").glob("*/*/tally.json"))) > len(kept)
 
 
 def test_what_it_asks_of_the_machine() -> None:

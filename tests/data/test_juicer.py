@@ -164,6 +164,14 @@ def test_limits_and_words_decide_as_there(tmp_path: Path) -> None:
     assert version.scan().collect().get_column("text").to_list() == [texts[2], texts[3]]
 
 
+def test_short_texts_are_duplicates_of_each_other_as_there(tmp_path: Path) -> None:
+    rows = [{"text": text} for text in ("one two", "three", "four words are here", "a text of more than five words", "")]
+    recipe = build(["document_minhash_deduplicator"])
+    version = run(tmp_path, rows, [step.model_dump() for step in recipe.process])
+    assert version.scan().collect().get_column("_id").to_list() == ["rows#1", "rows#4"]
+    assert "texts of fewer than 5 words are duplicates of each other" in recipe.notices[0]
+
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -61,7 +61,7 @@ def visible(text: str) -> str:
 def test_shingles_are_equal_exactly_for_equal_windows() -> None:
     texts = pl.Series(["a b c d e f", "x a b c d e", "a b", "c d e f a b c d e"])
     words = folded(pieces_of(texts))
-    hashes, offsets = shingles(words, 5)
+    hashes, offsets = shingles(words.hashed, 5)
     found: dict[tuple[str, ...], set[int]] = {}
     for text, (start, end) in zip(listed(words), zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True), strict=True):
         grams = [tuple(text[place : place + 5]) for place in range(len(text) - 4)]
@@ -70,7 +70,7 @@ def test_shingles_are_equal_exactly_for_equal_windows() -> None:
             found.setdefault(gram, set()).add(value)
     assert all(len(values) == 1 for values in found.values())
     assert len(set.union(*found.values())) == len(found)
-    assert len(rolling(words, 30)) == 0
+    assert len(rolling(words.hashed.each, 30)) == 0
 
 
 # -- the definitions of Gopher, one text at a time -----------------------------------------------------------------------

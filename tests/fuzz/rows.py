@@ -46,7 +46,7 @@ def _arrow() -> bytes:
 
 
 def read(format: str, path: Path) -> None:
-    """Raises InvalidValue when a row was told, Unreadable when the file was."""
+    """Raises InvalidValue when a row was told, Unreadable when the file was; a message of a mail file counts as one."""
     found = Reading(path, format)
     assert found.numbers == sorted(found.numbers), found.numbers
     assert not set(found.numbers) & set(found.told)
@@ -56,12 +56,12 @@ def read(format: str, path: Path) -> None:
     if found.failure:
         raise Unreadable(found.failure)
     if found.problems:
-        raise InvalidValue(found.problems[0].message)
+        raise (Unreadable if format == "mail" else InvalidValue)(found.problems[0].message)
 
 
 # name -> (sound files, the call, what it must be seen to raise)
 ROWS: dict[str, tuple[tuple[bytes, ...], Callable[[Path], None], type[LLMOSError]]] = {
-    name: (seeds, partial(read, name), Unreadable if name in ("mail", "tmx", "arrow") else InvalidValue)
+    name: (seeds, partial(read, name), Unreadable if name in ("mail", "arrow") else InvalidValue)
     for name, seeds in {
         "jsonl": JSONL, "json": JSON, "csv": CSV, "mail": MAIL, "tmx": TMX, "conll": CONLL, "conllu": CONLLU, "arrow": (_arrow(),),
     }.items()

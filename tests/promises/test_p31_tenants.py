@@ -1,33 +1,35 @@
-"""P31: no project reads another's files, jobs, batches, models, keys, usage or cached prefixes."""
+"""P31: no project reads another's files, jobs, batches, models, keys, usage, data sets, annotations or cached prefixes."""
 
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi.routing import APIRoute
 
 from llmos.access.base import Scope
 from llmos.access.keys import Keys
 from llmos.access.secret import Secret
-from llmos.errors import Conflict
+from llmos.errors import Conflict, NotFound
 from llmos.infra.database import open_database
 from llmos.library.library import Library
+from llmos.server.app import ROUTES
+from llmos.server.scopes import RouteTable, Rule, methods_of
 from llmos.settings import Settings
+from tests.jobs import serving, until
 from tests.promises.levels import quick_or_full
 from tests.server.locked import Locked, bearer, locked
 
-TENANT = ("inference", "jobs", "library")  # what a key of a project has at most
+TENANT = ("inference", "jobs", "library", "annotate")  # what a key of a project has at most
 LINE = b'{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "fake"}}\n'
+ANNOTATIONS = "/api/v1/annotations"
+VALUE: dict[str, Any] = {"value": {"label": "good"}}
+PROCESS: list[Any] = [{"text_length": {"min_chars": 8}}]
 CHAT: dict[str, Any] = {"model": "fake", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
 
 
@@ -41,6 +43,8 @@ class Tenant:
     job: str
     batch: str
     model: str
+    dataset: str
+    annotation: str
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +67,38 @@ def tenants(service: Locked) -> dict[str, Tenant]:
         batch = {"input_file_id": upload.json()["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
         batched = service.ask("POST", "/v1/batches", key, json=batch)
         service.ask("POST", "/v1/chat/completions", key, json=CHAT)
-        made[name] = Tenant(key, key_id, upload.json()["id"], job.json()["id"], batched.json()["id"], model)
+        ids = (upload.json()["id"], job.json()["id"], batched.json()["id"])
+        made[name] = Tenant(key, key_id, *ids, model, dataset_of(service, key, name), annotation_of(service, key, name))
     return made
+
+
+def dataset_of(service: Locked, key: str, name: str) -> str:
+    """Both are called mails."""
+    recipe = {"name": "mails", "sources": [{"rows": [{"text": f"a mail of {name}"}, {"text": "short"}]}], "process": PROCESS}
+    job = finished(service, key, {"kind": "data", "params": {"recipe": recipe}})
+    assert job["state"] == "succeeded", job
+    return str(job["result"]["dataset"])
+
+
+def annotation_of(service: Locked, key: str, name: str) -> str:
+    """Both are called mood; its one item is annotated and decided."""
+    config = {"name": "mood", "task": "classification", "config": {"labels": ["good", "bad"]}}
+    ref = str(service.ask("POST", ANNOTATIONS, key, json=config).json()["id"])
+    for method, path, body in (
+        ("POST", "items", {"items": [{"id": "1", "text": f"words of {name}"}]}),
+        ("PUT", "items/1/annotation", VALUE),
+        ("PUT", "items/1/adjudication", VALUE),
+    ):
+        assert service.ask(method, f"{ANNOTATIONS}/{ref}/{path}", key, json=body).status_code == 200
+    return ref
+
+
+def finished(service: Locked, key: str, submitted: dict[str, Any]) -> dict[str, Any]:
+    answer = service.ask("POST", "/api/v1/jobs", key, json=submitted)
+    assert answer.status_code == 200, answer.text
+    path = f"/api/v1/jobs/{answer.json()['id']}"
+    until(lambda: service.ask("GET", path, key).json()["state"] not in ("queued", "running"))
+    return dict(service.ask("GET", path, key).json())
 
 
 def verbs(of: Tenant) -> list[tuple[str, str, Any]]:
@@ -100,11 +134,62 @@ def verbs(of: Tenant) -> list[tuple[str, str, Any]]:
         ("POST", "/api/v1/loaded", {"name": of.model}),
         ("POST", "/api/chat", {"model": of.model, "messages": [{"role": "user", "content": "a"}]}),
         ("POST", "/api/show", {"model": of.model}),
+        *((method, f"/api/v1/datasets/{of.dataset}{path}", body) for method, path, body in DATASET_VERBS),
+        ("GET", f"/api/v1/datasets/{of.dataset}/diff?with={of.dataset}", None),
+        ("GET", f"/api/v1/data-why?row=rows%231&dataset={of.dataset}", None),
+        ("POST", "/api/v1/recipes/check", {"recipe": {"sources": [{"dataset": of.dataset}]}}),
+        ("POST", "/api/v1/recipes/check", {"recipe": {"sources": [{"file": of.file, "format": "jsonl"}]}}),
+        *((method, f"{ANNOTATIONS}/{of.annotation}{path}", body) for method, path, body in ANNOTATION_VERBS),
+        ("POST", f"{ANNOTATIONS}/{of.annotation}/items", {"file_id": of.file}),
     ]
 
 
+DATASET_VERBS: tuple[tuple[str, str, Any], ...] = (
+    *(
+        ("GET", path, None)
+        for path in ("", "/rows", "/rows.jsonl", "/ledger", "/report", "/report.html", "/statistics", "/lineage")
+    ),
+    ("POST", "/verify", {}),
+    ("POST", "/export", {"filename": "x.jsonl"}),
+    ("DELETE", "", None),
+)
+ANNOTATION_VERBS: tuple[tuple[str, str, Any], ...] = (
+    *(
+        ("GET", path, None)
+        for path in ("", "/items", "/items/1", "/items/1/review", "/progress", "/agreement", "/history", "/export")
+    ),
+    ("PATCH", "", {}),
+    ("POST", "/items", {"items": []}),
+    ("POST", "/next", {}),
+    ("PUT", "/items/1/annotation", VALUE),
+    ("POST", "/items/1/skip", {"reason": "none"}),
+    ("POST", "/undo", {}),
+    ("PUT", "/items/1/adjudication", VALUE),
+    ("DELETE", "/items/1/adjudication", None),
+    ("POST", "/label-errors", {}),
+    ("DELETE", "", None),
+)
+
+
 def ids(of: Tenant) -> tuple[str, ...]:
-    return (of.file, of.job, of.batch, of.model, of.key_id, of.key)
+    return (of.file, of.job, of.batch, of.model, of.key_id, of.key, of.dataset, of.annotation)
+
+
+def test_the_matrix_has_every_route() -> None:
+    """Every route with something of a project in its path, but those of admins, who see all projects."""
+    table = RouteTable(module.router for module in ROUTES)
+    rules = {(method, rule.path) for method, rule in every_route() if "{" in rule.path and rule.scope is not Scope.ADMIN}
+    nobody = Tenant(*(["x"] * len(fields(Tenant))))
+    covered = {(method, rule.path) for method, path, _ in verbs(nobody) if (rule := table.find(method, path.partition("?")[0])[0])}
+    of_the_real_library = {("GET", "/api/v1/models/{name:path}"), ("DELETE", "/api/v1/models/{name:path}")}  # below
+    assert rules - covered == of_the_real_library
+
+
+def every_route() -> Iterator[tuple[str, Rule]]:
+    for module in ROUTES:
+        for route in module.router.routes:
+            assert isinstance(route, APIRoute)
+            yield from ((method, module.router.rules[id(route)]) for method in methods_of(route))
 
 
 @pytest.mark.parametrize(("who", "whose"), [("red", "blue"), ("blue", "red")])
@@ -127,6 +212,19 @@ def test_the_own_is_there(service: Locked, tenants: dict[str, Tenant], who: str)
             assert answer.status_code == 200, (method, path, answer.text)
 
 
+def test_jobs_find_nothing_of_others(service: Locked, tenants: dict[str, Tenant]) -> None:
+    """What a job is given by name is looked up as its project sees it."""
+    blue, green = tenants["blue"], service.key("of green", project="green", scopes=TENANT)
+    for kind, params in (
+        ("data", {"recipe": {"sources": [{"dataset": blue.dataset}]}}),
+        ("data", {"recipe": {"sources": [{"file": blue.file, "format": "jsonl"}]}}),
+        ("data", {"recipe": {"sources": [{"rows": [{"text": "a"}]}], "process": [{"exact_dedup": {"against": [blue.dataset]}}]}}),
+        ("prelabel", {"annotation": blue.annotation, "model": "fake"}),
+    ):
+        job = finished(service, green, {"kind": kind, "params": params})
+        assert (job["state"], job["error"]["code"]) == ("failed", "not_found"), job
+
+
 LISTS = (
     "/v1/files",
     "/api/v1/jobs",
@@ -138,6 +236,8 @@ LISTS = (
     "/api/tags",
     "/api/ps",
     "/api/v1/usage",
+    "/api/v1/datasets",
+    "/api/v1/annotations",
 )
 ADMINS = (
     "/api/v1/keys",
@@ -190,6 +290,12 @@ def test_the_real_library_hides_models(tmp_path: Path, asset: Any) -> None:
     theirs = blue.import_path(other, name="mine")
     everybody = library.import_path(file, name="shared")
     assert mine.version != theirs.version
+    red.import_path(other, name="reds")
+    for call in (blue.show, blue.resolve, blue.remove):
+        with pytest.raises(NotFound):
+            call("reds")
+    assert red.show("reds").version == theirs.version
+    red.remove("reds")
     assert [card.version for card in red.list() if card.name == "mine"] == [mine.version]
     assert red.resolve("mine").card.version == mine.version
     assert blue.resolve("mine").card.version == theirs.version
@@ -206,30 +312,9 @@ def test_the_real_library_hides_models(tmp_path: Path, asset: Any) -> None:
     library.database.close()
 
 
-@contextmanager
-def real_server(home: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    env = os.environ | {"LLMOS_HOME": str(home), "HF_HOME": str(home / "hf"), "LLMOS_PROBE": "0"}
-    command = [sys.executable, "-m", "llmos", "serve", "--port", str(port)]
-    url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as server:
-        try:
-            for _ in range(600):
-                try:
-                    if httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == 200:
-                        break
-                except httpx.HTTPError:
-                    time.sleep(0.1)
-            yield url
-        finally:
-            server.terminate()
-
-
 def test_no_cached_prefix_of_another_project(tmp_path: Path, asset: Any) -> None:
     """llama.cpp keeps what it computed; the same long prompt is a hit for the project that sent it and none for the other."""
-    settings = Settings.from_env({"LLMOS_HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf")})
+    settings = Settings.from_env({"LLMOS_HOME": str(tmp_path / "home"), "HF_HOME": str(tmp_path / "hf")})
     library = Library(settings)
     library.import_path(next(asset("smollm2").glob("*.gguf")), name="smollm2")
     database = open_database(settings)
@@ -245,7 +330,8 @@ def test_no_cached_prefix_of_another_project(tmp_path: Path, asset: Any) -> None
         assert answer.status_code == 200, answer.text
         return int(answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"])
 
-    with real_server(tmp_path) as url, httpx.Client(base_url=url, timeout=300, trust_env=False) as client:
+    env = os.environ | {"HF_HOME": str(tmp_path / "hf"), "LLMOS_PROBE": "0"}
+    with serving(tmp_path / "home", env) as url, httpx.Client(base_url=url, timeout=300, trust_env=False) as client:
         loaded = client.post("/api/v1/loaded", json={"name": "smollm2", "engine": "llamacpp"}, headers=bearer(tokens["red"]))
         assert loaded.status_code == 200, loaded.text
         for number in range(quick_or_full(1, 5)):

@@ -110,6 +110,34 @@ def test_spans_count_characters(page: Page, served: Live, client: httpx.Client) 
     assert exported(client, ref) == [{"spans": [{"start": 2, "end": 5, "label": "PER"}]}]
 
 
+def test_spans_under_others_are_shown_and_can_go(page: Page, served: Live, client: httpx.Client) -> None:
+    ref = made(client, "overlapping", "spans", [{"text": "abcdef"}], labels=["A", "B"], options={"overlapping": True})
+    spans = [{"start": 0, "end": 4, "label": "A"}, {"start": 2, "end": 6, "label": "B"}]
+    for version, value in enumerate((spans, [])):
+        client.put(f"{BASE}/{ref}/items/1/annotation", json={"value": {"spans": value}, "version": version})
+    client.post(f"{BASE}/{ref}/undo", json={})
+    begin(page, served, ref)
+    assert page.js("document.querySelector('mark').textContent") == "abcd"
+    page.js("[...document.querySelectorAll('#item button')].find((one) => one.textContent.startsWith('B: cdef')).click()")
+    page.press("Enter", control=True)
+    page.until("document.body.innerText.includes('Nothing is left')")
+    assert exported(client, ref) == [{"spans": spans[:1]}]
+
+
+def test_what_another_window_saved_is_shown_and_not_overwritten(page: Page, served: Live, client: httpx.Client) -> None:
+    ref = made(client, "two windows", "classification", [{"text": "a"}], labels=["good", "bad"])
+    begin(page, served, ref)
+    client.put(f"{BASE}/{ref}/items/1/annotation", json={"value": {"label": "bad"}})
+    page.press("1")
+    page.until("document.querySelector('#told').textContent.includes('saved elsewhere')")
+    assert page.js("document.querySelector('.chosen').textContent").startswith("bad") and exported(client, ref) == [
+        {"label": "bad"}
+    ]
+    page.press("1")
+    page.until("document.body.innerText.includes('Nothing is left')")
+    assert exported(client, ref) == [{"label": "good"}]
+
+
 @pytest.mark.parametrize(
     ("task", "row", "config", "act", "value"),
     [

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
+from llmos.data.catalogue import entry
 from llmos.server import dataset_answers
 from tests.data.made import HOSTILE, PROCESS, lines
 from tests.server.browser import browser
@@ -110,6 +111,9 @@ def test_export_is_a_file(client: httpx.Client, ref: str) -> None:
     text = client.get(f"/v1/files/{made['file_id']}/content").text
     assert made["rows"] == 22 and text.splitlines()[0] == "text,n" and len(text.splitlines()) >= 23
     assert client.post(f"{BASE}/{ref}/export", json={"filename": "../../etc/x"}).status_code == 400
+    for name in (".", "..", "a/.."):
+        refused = client.post(f"{BASE}/{ref}/export", json={"filename": name, "format": "jsonl"})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "filename")
     assert client.post(f"{BASE}/{ref}/export", json={"filename": "x", "format": "huggingface"}).status_code == 400
 
 
@@ -122,10 +126,30 @@ def test_a_dry_run(client: httpx.Client) -> None:
         ({"sources": [{"file": "file-none"}]}, "file_id"),
         ({"sources": [{"dataset": "none"}]}, "dataset"),
         ({"sources": [{"rows": [{"text": "a"}]}], "process": [{"text_length": {"x": 1}}]}, "process.0.text_length.x"),
+        ({"sources": [{"rows": [{"text": "a"}]}], "read": {"batch_bytes": 1 << 40}}, "read.batch_bytes"),
     ):
         answer = client.post("/api/v1/recipes/check", json={"recipe": bad})
         assert answer.status_code in (400, 404), answer.text
         assert answer.json()["error"]["param"].endswith(field)
+
+
+def test_a_check_downloads_nothing(client: httpx.Client, served: Live) -> None:
+    """Data that is fetched once is used when it is there; a request never waits for it, nor for a URL."""
+    public = {"path": "get:gsm8k-mini"}
+    for source, process, field in (
+        (public, [], "sources.0.path"),
+        ({"url": "https://example.org/a.jsonl"}, [], "sources.0.url"),
+        ({"rows": [{"text": "a"}]}, [{"decontaminate": {"against": [public]}}], "process.0.decontaminate.path"),
+    ):
+        answer = client.post("/api/v1/recipes/check", json={"recipe": {"sources": [source], "process": process}})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"]) == (400, f"recipe.{field}") and "downloads nothing" in error["message"]
+    folder = entry("gsm8k-mini").place(served.state.settings)
+    assert not folder.parent.exists() and not (served.state.settings.home / "datasets" / ".remote").exists()
+    folder.mkdir(parents=True)
+    (folder / "gsm8k.jsonl").write_text('{"text": "One and one?"}\n')
+    told = ok(client.post("/api/v1/recipes/check", json={"recipe": {"sources": [public]}}))
+    assert told["sources"][0]["ref"] == "gsm8k.jsonl"
 
 
 def test_a_stranger_gets_no_disk_by_a_job(client: httpx.Client) -> None:
@@ -179,5 +203,9 @@ def test_a_project_sees_its_own_only(shared: Locked) -> None:
     assert [one["project"] for one in ok(client.get(BASE, headers=theirs))["datasets"]] == ["theirs"]
     ok(client.delete(f"{BASE}/{same}", headers=theirs))
     assert ok(client.get(f"{BASE}/{ref}/rows", headers=ours))["total"] == 22
+    rows = [{"rows": [{"text": "the same in both"}]}]  # and so the same version: whose job was first is not told
+    assert len({run(client, "common", headers, sources=rows, process=[])["dataset"] for headers in (ours, theirs)}) == 1
+    assert ok(client.get(f"{BASE}/common", headers=ours))["job_id"].startswith("job_")
+    assert ok(client.get(f"{BASE}/common", headers=theirs))["job_id"] == ""
     weak = bearer(shared.key("weak", scopes=("annotate",), project="ours"))
     assert client.get(BASE, headers=weak).status_code == 403

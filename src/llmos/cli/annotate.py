@@ -282,9 +282,9 @@ def export(
         else:
             found.export(output, format)
         progress = found.progress()
-    agreed = progress.num_done + progress.num_adjudicated - progress.num_differing
-    if format not in ("annotations", "label-studio") and agreed < progress.num_items:
-        say(f"{agreed} of {progress.num_items} items are done and agreed on; those without a value are not in the export.")
+    if not format.startswith(("annotations", "label-studio")) and progress.num_open + progress.num_differing:
+        told = f"{progress.num_open} of {progress.num_items} items are open, annotators differ on {progress.num_differing}"
+        say(f"{told}; what has no final value yet is not in the export.")
 
 
 def errors(

@@ -133,7 +133,7 @@ def remove(
 
 
 def gc(
-    older_than: Annotated[str, typer.Option(help="Age: 7d, 12h, 30m. Never take away what a run that goes on needs.")] = "7d",
+    older_than: Annotated[str, typer.Option(help="Age: 7d, 12h, 30m. Nothing is taken away while a run goes on.")] = "7d",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be freed.")] = False,
     json_output: Annotated[bool, JSON] = False,
 ) -> None:

@@ -5,6 +5,7 @@ Interrupted or killed, what was computed stays: the same command goes on from th
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -170,9 +171,16 @@ class _Shown:
         self._bar = bar
         self._stage, self._began, self._first, self._told = 0, 0.0, 0, -1
         self._task: Any = None
+        self._interrupted = False
+
+    def interrupt(self, *_: Any) -> None:
+        """Ctrl-C: at once, and where a library swallows what is raised in its callbacks, with the next step."""
+        self._interrupted = True
+        raise KeyboardInterrupt
 
     def step(self) -> None:
-        """A person interrupts with Ctrl-C."""
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def report(self, reach: Reach) -> None:
         if reach.stage != self._stage:
@@ -205,4 +213,12 @@ def _bar() -> Iterator[_Shown]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        yield _Shown(bar)
+        shown = _Shown(bar)
+        heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not where it was told to be deaf, as by nohup
+        try:
+            if heard:
+                signal.signal(signal.SIGINT, shown.interrupt)
+            yield shown
+        finally:
+            if heard:
+                signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,6 +1,6 @@
 """Labelling in the terminal: an item is shown, a line is read, the next one is there already.
 
-good        a label, by name or by its key; a number, a text: what the task wants
+good        a label, by name, else by its key; a number, a text: what the task wants
 Enter       takes the suggestion
 /s why      skip      /u  undo      /q  quit
 """
@@ -62,7 +62,7 @@ class Desk:
             say(f"Item {back[0].item} comes again." if back else "There is nothing to take back.")
             self.num_saved -= len(back)
             return bool(back)
-        if said.startswith("/s"):
+        if said.split(maxsplit=1)[:1] == ["/s"]:
             self.project.skip(item, said[2:].strip(), annotator=self.annotator, seconds=seconds)
             return True
         if not said and item.prelabel is None:
@@ -83,6 +83,7 @@ def value_of(record: AnnotationProject, said: str) -> dict[str, Any]:
         assert isinstance(found, dict)
         return found
     by_key = {label["key"]: label["name"] for label in record.config["labels"] if label["key"]}
+    by_key |= {label["name"]: label["name"] for label in record.config["labels"]}  # a label called 1 is meant by 1
     text = said.strip()
     chosen = by_key.get(text, text)
     meant: dict[str, dict[str, Any]] = {

@@ -98,10 +98,12 @@ class Cuttable(Protocol):
 
 
 class Rows:
-    """A batch. What several steps derive from a column (its words, say) is made once."""
+    """A batch. What several steps derive from a column (its words, say) is made once. alive: rows that no filter before, of those that
+    stand together, has dropped; what a filter measures of the others is not looked at."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self.frame = frame
+        self.alive: np.ndarray[Any, np.dtype[np.bool_]] = np.ones(frame.height, dtype=bool)
         self._derived: dict[tuple[object, str], Any] = {}
 
     def __len__(self) -> int:
@@ -168,6 +170,11 @@ class Step(ABC):
         self.config = config
         self.context = context
         self.prepare()
+
+    @classmethod
+    def pinned(cls, config: Any, context: StepContext) -> dict[str, str]:
+        """Parameters that are filled in when a run is planned: what decides the rows and is not in the recipe."""
+        return {}
 
     def prepare(self) -> None:  # noqa: B027 - most steps have nothing to prepare
         """Checks what pydantic cannot and reads what the step needs. Raises InvalidValue, MissingExtra."""
@@ -288,12 +295,13 @@ class Regrouper(Step):
 @dataclass(slots=True, kw_only=True)
 class Verdict:
     """What a Gatherer decides of one part, aligned with its rows. keep: how many copies of the row go on (0 drops it, 2 doubles).
-    value, threshold: for the ledger of the dropped. other: id of the row that was kept instead, or ""; columns: added to the rows."""
+    value, threshold: for the ledger of the dropped, threshold one for all or one per row. other: id of the row that was kept instead,
+    or ""; columns: added to the rows, or written over theirs."""
 
     keep: np.ndarray[Any, np.dtype[np.int32]]
     signal: str
     value: np.ndarray[Any, np.dtype[np.float64]]
-    threshold: float
+    threshold: float | np.ndarray[Any, np.dtype[np.float64]]
     other: Mapping[int, str] = field(default_factory=dict)
     columns: Mapping[str, pl.Series] = field(default_factory=dict)
 

@@ -21,10 +21,12 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
+from llmos.data.base import EXTRA, ID
 from llmos.data.builtins import load
 from llmos.data.fused import Fused
 from llmos.data.inputs import find_inputs, recognise
-from llmos.data.readers.base import Reader, ReadOptions, SourceFile, whole
+from llmos.data.readers.base import Reader, ReadOptions, Slice, SourceFile, whole
+from llmos.data.readers.lines import BOM, blocks, too_long
 from llmos.data.recipe import Recipe
 from llmos.data.shapes import SAMPLE_ROWS, Converter, RowProblem, detect, make_options
 from llmos.data.steps.convert import pruned
@@ -114,22 +116,28 @@ def _line(out: IO[bytes], value: Row) -> None:
 
 
 def _written(lines: Path, target: Path, settings: Settings) -> None:
-    """JSON lines as another format, through columns."""
+    """JSON lines as another format, through columns. Raises InvalidValue when a row does not fit the columns of the others."""
     recipe = Recipe.build({"sources": [{"path": str(lines), "format": "jsonl"}]})
 
     def nothing(name: str) -> Any:
         raise NotFound(name)
 
     pieces = find_inputs(recipe, settings, nothing, find_file=nothing).pieces
-    frames = (frame for piece in pieces for frame in piece_frames(piece, Fused([], None, Tally())))
-    export(_without_empty(frames), target)
 
+    def frames(fused: Fused) -> Iterator[pl.DataFrame]:
+        return (frame for piece in pieces for frame in piece_frames(piece, fused))
 
-def _without_empty(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    for frame in frames:
-        yield (
-            frame.drop("_extra") if "_extra" in frame.columns and frame.get_column("_extra").null_count() == frame.height else frame
-        )
+    looking = Fused([], None, Tally())
+    num_extra = sum(frame.height - frame.get_column(EXTRA).null_count() for frame in frames(looking))
+    if looking.tally.errors:
+        first = looking.told[0].row(0, named=True)
+        row = first[ID].rpartition("#")[2]
+        raise InvalidValue(
+            f"{looking.tally.errors:,} rows do not fit the columns of the others; row {row} of the result: {first['detail']}.",
+            param="to", hint=f"JSON lines have no columns: convert to {target.stem}.jsonl.",
+        )  # fmt: skip
+    again = frames(Fused([], None, Tally()))
+    export(again if num_extra else (frame.drop(EXTRA) for frame in again), target)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------------
@@ -142,29 +150,35 @@ def _rows(file: SourceFile, reader: Reader) -> Iterator[Found]:
 
 
 def _json_lines(file: SourceFile) -> Iterator[Found]:
-    with file.open() as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield number, _parsed(line)
+    options = ReadOptions()
+    for block in blocks(Slice(file=file, start=0, end=0, first_row=1, key="", size_bytes=0), options):
+        if block.too_long is not None:
+            yield block.first, too_long(block.first, *block.too_long, options).message
+            continue
+        for place, (start, end) in enumerate(zip(*block.bounds(), strict=True)):
+            if not block.data[start:end].isspace() and end > start:
+                yield block.first + place, _parsed(block.data[start:end])
 
 
 def _parsed(line: bytes) -> Row | str:
     try:
-        found = orjson.loads(line.removeprefix(b"\xef\xbb\xbf"))
+        found = orjson.loads(line)
     except orjson.JSONDecodeError as problem:
         return f"It is not JSON: {problem}"
     return found if isinstance(found, dict) else f"It is {type(found).__name__}, not an object."
 
 
 def _json(file: SourceFile) -> Iterator[Found]:
-    if file.path.stat().st_size > MAX_JSON_BYTES:
-        raise LimitExceeded(f"{file.label} is larger than {MAX_JSON_BYTES:,} bytes.", hint="Make JSON lines of it.")
     with file.open() as data:
-        try:
-            found = orjson.loads(data.read().removeprefix(b"\xef\xbb\xbf"))
-        except orjson.JSONDecodeError as problem:
-            raise InvalidValue(f"{file.label} is not JSON: {problem}", param="FILE") from None
-    rows: Sequence[Any] = found if isinstance(found, list) else found.get("data", [found]) if isinstance(found, dict) else [found]
+        source = data.read(MAX_JSON_BYTES + 1)
+    if len(source) > MAX_JSON_BYTES:
+        raise LimitExceeded(f"{file.label} is larger than {MAX_JSON_BYTES:,} bytes.", hint="Make JSON lines of it.")
+    try:
+        found = orjson.loads(source.removeprefix(BOM))
+    except orjson.JSONDecodeError as problem:
+        raise InvalidValue(f"{file.label} is not JSON: {problem}", param="FILE") from None
+    inner = found.get("data") if isinstance(found, dict) else found
+    rows: Sequence[Any] = inner if isinstance(inner, list) else [found]
     for number, row in enumerate(rows, 1):
         yield number, row if isinstance(row, dict) else f"It is {type(row).__name__}, not an object."
 

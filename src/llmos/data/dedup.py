@@ -19,13 +19,19 @@ from llmos.data.clusters import Clusters, Ints, pairs
 from llmos.data.recipe import Source
 from llmos.errors import InvalidValue
 
+# RFC 3339, the same without a zone or seconds (ISO 8601), RFC 5322 (section 3.3) without the name of the day
+_FORMS = ("%+", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%d %b %Y %H:%M:%S %z")
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Truths = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class DedupConfig(TextConfig):
     keep: Literal["first", "longest", "best", "newest"] = Field("first", description="Which one of a set stays.")
-    by: str = Field("", description="Column that `best` and `newest` go by; the largest value stays.")
+    by: str = Field(
+        "",
+        description="Column that `best` and `newest` go by; the largest value stays. A text that is no date (ISO 8601, or as in mails)"
+        " is older than all that are.",
+    )
     against: tuple[str, ...] = Field((), description="Dataset versions whose rows count as seen before.")
     cluster_column: str = Field("", description="Adds the size of the set a row stands for, under this name.")
 
@@ -74,7 +80,7 @@ class Dedup(Gatherer):
             return rows.text(self.column).str.len_chars().cast(pl.Float64)
         column = rows.column(self.config.by)
         if column.dtype == pl.String and self.config.keep == "newest":
-            column = column.str.to_datetime(strict=False)
+            column = moments(column)
         if column.dtype == pl.String or column.dtype.is_nested():
             raise InvalidValue(f"{self.config.by!r} holds {column.dtype}; keep: best goes by numbers.", param="by")
         return column.cast(pl.Int64 if column.dtype.is_temporal() else pl.Float64).cast(pl.Float64).fill_null(float("-inf"))
@@ -117,3 +123,13 @@ def whole(sketches: Sketches, name: str, kind: Any) -> np.ndarray[Any, Any]:
     """The column over all parts."""
     found = [one.to_numpy() for one in sketches.column(name)]
     return np.concatenate(found) if found else np.zeros(0, dtype=kind)
+
+
+def moments(texts: pl.Series) -> pl.Series:
+    """Microseconds since 1970 of dates as text, null for what is none. UTC where no zone is said. Every text is read for itself: a form
+    that is guessed from the first of a batch would be another one for other batches."""
+    plain = texts.str.strip_chars().str.replace(r"^(\d{4})/(\d\d)/(\d\d)", "$1-$2-$3").str.replace(r"^(\d{4}-\d\d-\d\d) ", "${1}T")
+    plain = plain.str.replace(r"^[A-Z][a-z]{2}, ", "").str.replace(r" \([A-Z]*\)$", "").str.replace(r" (?:UTC?|GMT)$", " +0000")
+    found = [plain.str.to_datetime(form, strict=False, time_unit="us").cast(pl.Int64) for form in _FORMS]
+    day = plain.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).cast(pl.Int64)
+    return pl.select(pl.coalesce(*found, day)).to_series()

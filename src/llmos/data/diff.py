@@ -17,6 +17,7 @@ from llmos.data.shown import Plain, ledger_of, plain_rows, rows_of
 from llmos.data.store import Version
 
 EXAMPLES = 5
+GONE = ("dropped", "error", "expanded", "grouped")  # what the ledger says of rows that are not there any more
 _A, _B = "_in_a", "_in_b"
 
 
@@ -91,7 +92,7 @@ def _hash(name: str, kind: pl.DataType) -> pl.Expr:
 def _lacking(found: pl.DataFrame, has: Version, lacks: Version, examples: int) -> Plain:
     """Rows that `lacks` does not have: why its ledger says they went; "not read" for those it never saw."""
     ids = found.select(ID)
-    gone = ledger_of(lacks).filter(pl.col("action").is_in(["dropped", "error", "expanded"])).select(ID, "step", "action", "signal")
+    gone = ledger_of(lacks).filter(pl.col("action").is_in(GONE)).select(ID, "step", "action", "signal")
     told = ids.lazy().join(gone.group_by(ID).last(), on=ID, how="left").collect(engine="streaming").sort(ID)
     told = told.with_columns(pl.col("step").fill_null(""), pl.col("action").fill_null("not read"), pl.col("signal").fill_null(""))
     reasons = told.group_by("action", "step", "signal").agg(pl.len().alias("rows"), pl.col(ID).head(examples).alias("examples"))

@@ -37,6 +37,17 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Truths = np.ndarray[Any, np.dtype[np.bool_]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """Rows (their places in the batch) that broke a rule first, with what was measured of each."""
+
+    label: str
+    signal: str
+    limit: float
+    rows: np.ndarray[Any, np.dtype[np.int64]]
+    values: Floats
+
+
 @dataclass(slots=True)
 class Fused:
     """The steps of a stage, made and labelled. `told` collects ledger lines until the caller takes them."""
@@ -78,8 +89,9 @@ class Fused:
 
     # -- filters -----------------------------------------------------------------------------------------------------
     def _filters(self, rows: Rows, group: Sequence[tuple[str, Step]]) -> Rows:
-        alive: Truths = np.ones(len(rows), dtype=bool)
+        alive = rows.alive
         kept_signals: dict[str, pl.Series] = {}
+        broken: list[_Broken] = []
         for label, step in group:
             assert isinstance(step, Filter)
             began = time.perf_counter()
@@ -89,34 +101,32 @@ class Fused:
             for name, one in values.items():
                 tally.spreads.setdefault(name, Spread()).add(one[alive])
             for rule in step.rules:
-                alive &= ~self._break(rows, label, rule, values[rule.signal], alive=alive, tally=tally)
+                broken += _break(label, rule, values[rule.signal], alive=alive, tally=tally)
             if self.keep_signals:
-                kept_signals |= {name: pl.Series(name, one) for name, one in values.items()}
+                made = {name: pl.Series(name, one) for name, one in values.items()}
+                self.overwritten(rows.frame, pl.DataFrame(made), label, tally, among=pl.Series(alive))
+                kept_signals |= made
             tally.rows_out += int(alive.sum())
             tally.seconds += time.perf_counter() - began
+        for secret in (False, True):
+            self._tell_broken(rows, [one for one in broken if self._secret(one.label) == secret], secret=secret)
         if kept_signals:
             rows = with_columns(rows, kept_signals)
         return take(rows, alive)
 
-    def _break(self, rows: Rows, label: str, rule: Rule, values: Floats, *, alive: Truths, tally: StepTally) -> Truths:
-        """Rows that break the rule, of those alive; the ledger has them."""
-        limits = tally.rules.get(rule.signal, (None, None))
-        tally.rules[rule.signal] = (
-            limits[0] if rule.at_least is None else rule.at_least,
-            limits[1] if rule.at_most is None else rule.at_most,
-        )
-        broken: Truths = np.zeros(len(rows), dtype=bool)
-        for limit, worse in ((rule.at_least, np.less_equal if rule.strict else np.less),
-                             (rule.at_most, np.greater_equal if rule.strict else np.greater)):  # fmt: skip
-            if limit is None:
-                continue
-            now = worse(values, limit) & alive & ~broken
-            if now.any():
-                gone = rows.frame.filter(pl.Series(now))
-                self.drop(gone, label, rule.signal, values[now], limit)
-                tally.drop(rule.signal, gone.height)
-                broken |= now
-        return broken
+    def _tell_broken(self, rows: Rows, broken: Sequence[_Broken], *, secret: bool) -> None:
+        """Ledger lines of all rows that filters which stand together dropped, at once."""
+        if not broken:
+            return
+        gone = rows.frame[np.concatenate([one.rows for one in broken])]
+        nth = np.repeat(np.arange(len(broken)), [len(one.rows) for one in broken])
+        told = lines(
+            gone.get_column(ID), step=pl.Series([one.label for one in broken]).gather(nth), action="dropped",
+            signal=pl.Series([one.signal for one in broken]).gather(nth), value=np.concatenate([one.values for one in broken]),
+            threshold=np.array([one.limit for one in broken], dtype=np.float64)[nth],
+            rows=gone if self.keep_dropped and not secret else None,
+        )  # fmt: skip
+        self.told.append(told)
 
     def drop(self, gone: pl.DataFrame, label: str, signal: str | pl.Series, value: Any, threshold: Any, **more: Any) -> None:
         """Ledger lines of dropped rows."""
@@ -126,6 +136,16 @@ class Fused:
                 rows=gone if self.keep_dropped and not self._secret(label) else None, **more,
             )  # fmt: skip
             self.told.append(told)
+
+    def overwritten(self, frame: pl.DataFrame, columns: pl.DataFrame, label: str, tally: StepTally, *, among: pl.Series) -> None:
+        """Ledger lines of rows, of those `among`, in which a column of their own gets another value."""
+        for name in columns.columns:
+            if name in frame.columns:
+                changed = differs(frame.get_column(name), columns.get_column(name)) & among
+                ids = frame.get_column(ID).filter(changed)
+                tally.changed += len(ids)
+                if len(ids):
+                    self.told.append(lines(ids, step=label, action="changed", signal=name, detail="the column was there already"))
 
     def _secret(self, label: str) -> bool:
         return any(step.secret for one, step in self.steps if one == label)
@@ -152,9 +172,9 @@ class Fused:
         for name, column in made.columns.items():
             assert len(column) == len(rows), f"{label} made {len(column)} values of {name} for {len(rows)} rows"
             if name in frame.columns:
-                before = frame.get_column(name)
-                other_kind = before.dtype.is_nested() != column.dtype.is_nested()
-                changed |= np.ones(len(rows), dtype=bool) if other_kind else before.ne_missing(column).to_numpy()
+                changed |= differs(frame.get_column(name), column).to_numpy()
+        for name in made.without:
+            changed |= frame.get_column(name).is_not_null().to_numpy()
         gone = floats(made.drop, len(rows), label) > 0 if made.drop is not None else np.zeros(len(rows), dtype=bool)
         changed &= ~gone
         measure = made.measure or ("chars", _growth(frame, made))
@@ -238,11 +258,38 @@ def groups(steps: Sequence[tuple[str, Step]]) -> list[list[tuple[str, Step]]]:
     return found
 
 
+def _break(label: str, rule: Rule, values: Floats, *, alive: Truths, tally: StepTally) -> list[_Broken]:
+    """What the rule drops of the rows that are alive, which they then are not."""
+    limits = tally.rules.get(rule.signal, (None, None))
+    tally.rules[rule.signal] = (
+        limits[0] if rule.at_least is None else rule.at_least,
+        limits[1] if rule.at_most is None else rule.at_most,
+    )
+    found = []
+    for limit, worse in ((rule.at_least, np.less_equal if rule.strict else np.less),
+                         (rule.at_most, np.greater_equal if rule.strict else np.greater)):  # fmt: skip
+        if limit is None:
+            continue
+        places = np.flatnonzero(worse(values, limit) & alive)
+        if len(places):
+            found.append(_Broken(label, rule.signal, float(limit), places, values[places]))
+            tally.drop(rule.signal, len(places))
+            alive[places] = False
+    return found
+
+
 def floats(values: Values, height: int, what: str) -> Floats:
     """One float per row; null and NaN both mean that the signal does not apply."""
     found = values.cast(pl.Float64).to_numpy() if isinstance(values, pl.Series) else np.asarray(values, dtype=np.float64)
     assert found.shape == (height,), f"{what} has {found.shape} values for {height} rows"
     return found
+
+
+def differs(before: pl.Series, after: pl.Series) -> pl.Series:
+    """Which values are other ones. One of another kind (text, number, list) is."""
+    if before.dtype != after.dtype and not (before.dtype.is_numeric() and after.dtype.is_numeric()):
+        return before.is_not_null() | after.is_not_null()
+    return before.ne_missing(after)
 
 
 def with_columns(rows: Rows, columns: Any) -> Rows:

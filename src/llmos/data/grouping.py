@@ -7,9 +7,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from llmos.data.base import Sketches
+from llmos.data.base import Rows, Sketches
+from llmos.errors import InvalidValue
 
 Codes = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def groups_of(rows: Rows, name: str, param: str) -> pl.Series:
+    """The column as text. Raises InvalidValue for one of lists, which name no group."""
+    column = rows.column(name)
+    if isinstance(column.dtype, pl.List | pl.Array):
+        raise InvalidValue(f"The column {name!r} holds {column.dtype}; a group is one value.", param=param)
+    return column.cast(pl.String)
 
 
 def group_values(sketches: Sketches, name: str) -> list[str | None]:

@@ -7,9 +7,9 @@ sources use for different things. A file that cannot be read at all is told as a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 import polars as pl
@@ -21,6 +21,7 @@ from llmos.data.catalogue import PREFIX, entry, get
 from llmos.data.readers.base import Problem, Reader, ReadOptions, Slice, SourceFile, Unreadable, reader_of, readers
 from llmos.data.readers.compressed import COMPRESSIONS, compression_of
 from llmos.data.readers.folders import local_files
+from llmos.data.readers.merging import merged
 from llmos.data.recipe import Recipe, Source, digest_of
 from llmos.data.work import Piece
 from llmos.errors import InvalidValue, did_you_mean
@@ -30,7 +31,8 @@ from llmos.settings import Settings
 HEAD_BYTES = 1 << 16
 SMALL_PARTS = 8  # a file of less than this share of a slice is read together with others
 BUNDLE_FILES = 128  # on average
-SAMPLED_FILES = 64  # whose columns are looked at, evenly spread, where a source has more
+HASHING_THREADS = 4
+SAMPLED_FILES = 64  # whose columns are looked at, evenly spread, where a source has more and what others have goes into `_extra`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +47,13 @@ class Parent:
 
 @dataclass(slots=True, kw_only=True)
 class Inputs:
-    """pieces: in the order of the rows. columns: of all rows, with polars' types. problems: (label, why) of files that cannot be
-    read."""
+    """pieces: in the order of the rows. labels: what stands before the last "#" in ids of rows. datasets: (ref, what stands before the
+    ids of its rows here). columns: of all rows, with polars' types. problems: (label, why) of files that cannot be read."""
 
     pieces: list[Piece] = field(default_factory=list)
     parents: list[Parent] = field(default_factory=list)
+    labels: dict[str, None] = field(default_factory=dict)
+    datasets: list[tuple[str, str]] = field(default_factory=list)
     columns: dict[str, pl.DataType] = field(default_factory=dict)
     formats: dict[str, str] = field(default_factory=dict)
     problems: list[tuple[str, Problem]] = field(default_factory=list)
@@ -59,9 +63,9 @@ class Inputs:
         return sum(piece.slice.size_bytes for piece in self.pieces)
 
 
-# How a dataset version is found by name: its Parquet files with their hashes; an uploaded file by its id: its place and its name.
-# (data/store.py gives both; here it would be a cycle.)
-FindDataset = Callable[[str], tuple[str, Sequence[tuple[Path, str]]]]
+# How a dataset version is found by name: its full name, its Parquet files with their hashes, the labels in the ids of its rows; an uploaded
+# file by its id: its place and its name. (data/store.py gives both; here it would be a cycle.)
+FindDataset = Callable[[str], tuple[str, Sequence[tuple[Path, str]], Sequence[str]]]
 FindFile = Callable[[str], tuple[Path, str]]
 
 
@@ -83,15 +87,28 @@ def find_inputs(
         source, recipe = _catalogued(given, whole, settings)
         before = len(found.pieces)
         if source.dataset is not None:
-            _dataset(source, recipe, find_dataset, found)
+            ref, inner = _dataset(source, recipe, find_dataset, found)
         else:
+            ref, inner = "", []
             _files(source, list(_place(source, settings, find_file)), recipe, found)
-        labels = {one.file.label for piece in found.pieces[before:] for one in (piece.slice, *piece.slice.more)}
-        if labels & seen:  # two sources with a file of one name: the later one's rows are told apart by their source's place
-            found.pieces[before:] = [replace(piece, prefix=f"{number}:") for piece in found.pieces[before:]]
-        seen |= labels
+        pieces = found.pieces[before:]
+        files = dict.fromkeys(one.file.label for piece in pieces for one in (piece.slice, *piece.slice.more))
+        prefix = _prefix({*files, *inner}, seen, number)
+        found.pieces[before:] = [replace(piece, prefix=prefix) for piece in pieces]
+        seen |= {prefix + one for one in (*files, *inner)}
+        found.labels.update(dict.fromkeys(prefix + one for one in (inner if ref else files)))
+        found.datasets += [(ref, prefix)] if ref else []
     _unify(found, required, recipe.columns if sources is None else ())
     return found
+
+
+def _prefix(labels: set[str], seen: set[str], number: int) -> str:
+    """What tells the rows of a source from those of earlier ones with a file of the same name: nothing, its place in the recipe, or the
+    next number that is free."""
+    prefix = ""
+    while any(prefix + one in seen for one in labels):
+        prefix, number = f"{number}:", number + 1
+    return prefix
 
 
 # -- finding files -----------------------------------------------------------------------------------------------------
@@ -137,25 +154,39 @@ def _files(source: Source, files: Sequence[tuple[Path, str]], recipe: Recipe, fo
             found.problems.append((label, Problem(row=0, message=str(problem))))
     for reader in {reader.name: reader for _, reader in known}.values():
         reader.prepare(recipe.read)
+    with ThreadPoolExecutor(HASHING_THREADS) as side:  # files are hashed while the columns of others are looked at
+        coming = [side.submit(_cut, file, reader, recipe) for file, reader in known]
+        schema = _schema(known, source, recipe)
+        cuts: list[tuple[str, list[Slice]]] = []
+        for (file, reader), one in zip(known, coming, strict=True):
+            found.formats[file.label] = reader.name + (f" ({file.compression})" if file.compression else "")
+            try:
+                cut = one.result()
+            except Unreadable as problem:
+                found.problems.append((file.label, Problem(row=0, message=str(problem))))
+                continue
+            found.parents.append(Parent(kind="file", ref=file.label, sha256=_all(cut), size_bytes=file.path.stat().st_size))
+            cuts.append((reader.name, cut))
+    found.pieces += [_piece(one, format, schema, source, recipe) for format, one in bundled(cuts, recipe.read.slice_bytes)]
+
+
+def _cut(file: SourceFile, reader: Reader, recipe: Recipe) -> list[Slice]:
+    return list(reader.slices(file, recipe.read))
+
+
+def _schema(known: Sequence[tuple[SourceFile, Reader]], source: Source, recipe: Recipe) -> pa.Schema:
     step = max(1, -(-len(known) // SAMPLED_FILES))
     schemas = []
-    for file, reader in known[::step]:
-        try:
-            schemas.append(reader.schema(file, recipe.read))
-        except Unreadable:
-            continue  # reading it will say so
-    schema = _merged(schemas, source)
-    cuts: list[tuple[str, list[Slice]]] = []
-    for file, reader in known:
-        found.formats[file.label] = reader.name + (f" ({file.compression})" if file.compression else "")
-        try:
-            cut = list(reader.slices(file, recipe.read))
-        except Unreadable as problem:
-            found.problems.append((file.label, Problem(row=0, message=str(problem))))
+    for place, (file, reader) in enumerate(known):
+        if reader.extra and place % step:
             continue
-        found.parents.append(Parent(kind="file", ref=file.label, sha256=_all(cut), size_bytes=file.path.stat().st_size))
-        cuts.append((reader.name, cut))
-    found.pieces += [_piece(one, format, schema, source, recipe) for format, one in bundled(cuts, recipe.read.slice_bytes)]
+        try:
+            schemas.append((file.label, reader.schema(file, recipe.read)))
+        except (InvalidValue, Unreadable) as problem:
+            if len(known) == 1 and isinstance(problem, InvalidValue):
+                raise
+            continue  # reading it will say so
+    return _merged(schemas, source)
 
 
 def recognise(path: Path, label: str, asked: str) -> tuple[SourceFile, Reader]:
@@ -214,20 +245,17 @@ def _piece(cut: Slice, format: str, schema: pa.Schema, source: Source, recipe: R
     )
 
 
-def _merged(schemas: Sequence[pa.Schema], source: Source) -> pa.Schema:
-    try:
-        merged = pa.unify_schemas(schemas, promote_options="permissive") if schemas else pa.schema([])
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as problem:
-        raise InvalidValue(f"The files of a source hold different things under one name: {problem}", param="path") from None
-    missing = [old for old in source.columns.values() if old not in merged.names]
+def _merged(schemas: Sequence[tuple[str, pa.Schema]], source: Source) -> pa.Schema:
+    found = merged(schemas)
+    missing = [old for old in source.columns.values() if old not in found.names]
     if missing:
-        raise InvalidValue(f"The source has no column {missing[0]!r}; it has {', '.join(merged.names)}.", param="columns")
-    clean: pa.Schema = merged.remove_metadata()
-    return clean
+        raise InvalidValue(f"The source has no column {missing[0]!r}; it has {', '.join(found.names)}.", param="columns")
+    return found
 
 
-def _dataset(source: Source, recipe: Recipe, find_dataset: FindDataset, found: Inputs) -> None:
-    ref, files = find_dataset(str(source.dataset))
+def _dataset(source: Source, recipe: Recipe, find_dataset: FindDataset, found: Inputs) -> tuple[str, Sequence[str]]:
+    """(full name, labels in the ids of its rows)."""
+    ref, files, labels = find_dataset(str(source.dataset))
     reader = readers.get("parquet")
     size = 0
     for path, sha256 in files:
@@ -239,31 +267,47 @@ def _dataset(source: Source, recipe: Recipe, find_dataset: FindDataset, found: I
             found.pieces.append(_piece(replace(cut, key=key), "parquet", schema, source, recipe))
     found.formats[ref] = "dataset"
     found.parents.append(Parent(kind="dataset", ref=ref, sha256=ref.partition("@")[2], size_bytes=size))
+    return ref, labels
 
 
 # -- one set of columns for all ----------------------------------------------------------------------------------------
 def _unify(found: Inputs, required: Sequence[str], wanted: Sequence[str]) -> None:
     """Every piece gets the columns of all, so that parts of one dataset have one schema. wanted: the only ones; () is all."""
     columns: dict[str, pl.DataType] = {}
-    for schema, renamed in {(piece.schema, tuple(sorted(piece.columns.items()))) for piece in found.pieces}:
+    for schema, renamed in dict.fromkeys((piece.schema, tuple(sorted(piece.columns.items()))) for piece in found.pieces):
         _merge_columns(columns, schema, dict(renamed))
     order: dict[str, None] = {}
     for piece in found.pieces:
         new_name = {old: new for new, old in piece.columns.items()}
-        order.update({new_name.get(name, name): None for name in piece.schema.names if name not in OWN_COLUMNS})
+        names = [new_name.get(name, name) for name in piece.schema.names]
+        order.update({name: None for name in names if name not in OWN_COLUMNS})
     unknown = [name for name in wanted if name not in order]
     if unknown and found.pieces:
         hint = did_you_mean(unknown[0], list(order)) or f"There are {', '.join(order)}."
         raise InvalidValue(f"The sources have no column {unknown[0]!r}.", param="columns", hint=hint)
     found.columns = {name: columns[name] for name in order if not wanted or name in wanted}
+    _add_missing(found)
     needed = tuple(name for name in dict.fromkeys(required) if name in found.columns)
     found.pieces = [replace(piece, target=tuple(found.columns.items()), required=needed) for piece in found.pieces]
 
 
+def _add_missing(found: Inputs) -> None:
+    """A column that a `tag` or `folder_column` adds to the rows of some sources, the others have too, empty."""
+    added = [set(piece.added) for piece in found.pieces]
+    for name in sorted(set().union(*added) - set(added[0]).intersection(*added)) if added else ():
+        kind = found.columns.setdefault(name, pl.String())
+        if kind == pl.Null:
+            found.columns[name] = pl.String()
+        elif kind != pl.String:
+            raise InvalidValue(
+                f"The column {name!r} holds {kind} in one source, and another adds it as text (tag, folder_column).",
+                param="columns", hint=f"Give the first another name: columns: {{other_{name}: {name}}}.",
+            )  # fmt: skip
+
+
 def _merge_columns(columns: dict[str, pl.DataType], schema: pa.Schema, renamed: dict[str, str]) -> None:
     new_name = {old: new for new, old in renamed.items()}
-    empty: Any = pl.from_arrow(schema.empty_table())
-    for name, kind in empty.schema.items():
+    for name, kind in pl.Schema(schema).items():
         new = new_name.get(name, name)
         if new in OWN_COLUMNS:
             continue

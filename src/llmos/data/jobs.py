@@ -10,6 +10,7 @@ and public URLs. This module is imported wherever LLMOS starts: what it needs to
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,8 @@ class DataKind(JobKind):
         recipe = recipe.model_copy(update={"workers": min(recipe.workers or cores, cores)})
         for notice in recipe.notices:
             context.log(notice)
+        if not own:
+            bring_public(recipe, context.settings)
         with ExitStack() as opened:
             database = opened.enter_context(closing(open_database(settings)))
             datasets = Datasets(settings, database, None if own else context.project)
@@ -142,8 +145,8 @@ def strangers(settings: Settings) -> Settings:
 
 def check_stranger(recipe: Recipe) -> None:
     """Raises InvalidValue when the recipe would read or write this machine's disk, or a store with its credentials."""
-    for number, source in enumerate(recipe.sources):
-        _check_source(source.model_dump(), f"sources.{number}")
+    for where, source in _sources(recipe):
+        _check_source(source, where)
     if recipe.sinks:
         raise InvalidValue(
             "A server writes no files of its disk for a client.",
@@ -154,9 +157,49 @@ def check_stranger(recipe: Recipe) -> None:
         _check_call(call, f"process.{place}.{call.step}")
 
 
-def _check_source(source: Any, where: str) -> None:
-    if not isinstance(source, dict):
-        return
+def check_fetched(recipe: Recipe, settings: Settings) -> None:
+    """Raises InvalidValue for a source that would have to be brought from elsewhere: a job may wait for that, a request may not."""
+    from llmos.data.catalogue import PREFIX, entry
+    from llmos.infra.address import shown
+
+    for where, source in _sources(recipe):
+        path, url = str(source.get("path") or ""), str(source.get("url") or "")
+        if path.startswith(PREFIX) and not (found := entry(path.removeprefix(PREFIX))).place(settings).is_dir():
+            raise InvalidValue(
+                f"The public data {found.name!r} ({found.size_bytes:,} bytes) is not here yet, and this downloads nothing.",
+                param=f"recipe.{where}.path",
+                hint=f"Run the recipe as a job, which brings it, or `llmos data get {found.name}` on that machine.",
+            )
+        if url or path.startswith("s3://"):
+            raise InvalidValue(
+                f"{shown(url) if url else path} is not looked into, as this downloads nothing.",
+                param=f"recipe.{where}.{'url' if url else 'path'}",
+                hint="Run the recipe as a job; or upload the file (POST /v1/files) and give `file: <its id>`.",
+            )
+
+
+def bring_public(recipe: Recipe, settings: Settings) -> None:
+    """Public data that the recipe names, from the indexes and mirrors of this machine, also for a stranger, whose own URLs may not go
+    there: what comes is what the hashes of the catalogue say. Raises what fetching raises."""
+    from llmos.data.catalogue import PREFIX, get
+
+    for _, source in _sources(recipe):
+        path = str(source.get("path") or "")
+        if path.startswith(PREFIX):
+            get(path.removeprefix(PREFIX), settings)
+
+
+def _sources(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where they stand, and the sources of a recipe, those that its steps compare with among them."""
+    for number, source in enumerate(recipe.sources):
+        yield f"sources.{number}", source.model_dump()
+    for place, call in enumerate(recipe.process):
+        for value in call.params.values():
+            listed = value if isinstance(value, list | tuple) else [value]
+            yield from ((f"process.{place}.{call.step}", one) for one in listed if isinstance(one, dict))
+
+
+def _check_source(source: dict[str, Any], where: str) -> None:
     if source.get("path") is not None and not str(source["path"]).startswith("get:"):
         raise InvalidValue(
             "A server reads no files of its disk for a client.",
@@ -169,7 +212,7 @@ def _check_source(source: Any, where: str) -> None:
 
 
 def _check_call(call: StepCall, where: str) -> None:
-    """Parameters that name a place on the disk, models that lie there, and sources that are compared with."""
+    """Parameters that name a place on the disk, and models that lie there."""
     from llmos.data.base import steps
 
     cls = steps.get(call.step)
@@ -185,9 +228,6 @@ def _check_call(call: StepCall, where: str) -> None:
             raise InvalidValue(
                 f"The model name {call.params[name]!r} points into the server's disk.", param=f"params.recipe.{where}.{name}"
             )
-    for value in call.params.values():
-        for one in value if isinstance(value, list) else [value]:
-            _check_source(one, where)
 
 
 def _of_library(name: Any) -> bool:

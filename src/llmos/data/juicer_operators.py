@@ -363,15 +363,12 @@ def document_minhash_deduplicator(given: Arguments) -> list[Call]:
     bands, rows = given.take("num_bands", None), given.take("num_rows_per_band", None)
     if bands is None or rows is None:
         bands, rows = best_bands(threshold, num)
+    window = given.take("window_size", 5)
+    given.notices.append(
+        f"{given.name}: texts of fewer than {window} words are duplicates of each other, and one of them stays, as in Data-Juicer."
+    )
     return [
-        {
-            "minhash_dedup": {
-                "ngram": given.take("window_size", 5),
-                "words": words[tokenization],
-                "bands": bands,
-                "rows_per_band": rows,
-            }
-        }
+        {"minhash_dedup": {"ngram": window, "words": words[tokenization], "short": "equal", "bands": bands, "rows_per_band": rows}}
     ]
 
 

@@ -1,26 +1,32 @@
 """What runs keep for the next one, and how it is given back: `llmos data gc`.
 
-    datasets/.parts/…       computed parts          datasets/.verdicts/…   what was decided over all rows
+    datasets/.parts/…       computed parts                  datasets/.verdicts/…   what was decided over all rows
+    datasets/.known/…       what rows are compared with     datasets/.sources/…    public data of `get:NAME`
     datasets/.inline/…      rows written in recipes         datasets/.remote/…     files that were fetched for recipes
-    datasets/.sources/…     public data of `get:NAME`
     datasets/<name>/.…      folders of runs that were killed while they published
 
-Versions do not need any of it: their files are their own (links), so a file that a version has too frees nothing until that goes. What is
-younger than `older_than_s` stays, as a run may be at it. Answers of models (.asked) are kept: they cost the most and are the smallest.
+Versions do not need any of it: their files are their own (links), so a file that a version has too frees nothing until that goes. A run
+needs what it found and computed until it ends, so `collect` and runs exclude each other, by a lock that ends with its process. Answers of
+models (.asked) are kept: they cost the most and are the smallest.
 """
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmos.infra.files import storage_errors
+from llmos.errors import Conflict
+from llmos.infra.files import make_dir, storage_errors
 from llmos.settings import Settings
 
 WEEK_S = 7 * 86_400.0
+LOCK = ".lock"  # shared by runs, alone for who takes away
+LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +38,15 @@ class Freed:
 
 
 def collect(settings: Settings, *, older_than_s: float = WEEK_S, dry_run: bool = False) -> Freed:
-    """Raises StorageError."""
+    """What was last written before `older_than_s`. Raises StorageError, and Conflict while a run is under way, unless dry_run."""
     root = settings.home / "datasets"
     edge = time.time() - older_than_s
     num = size = 0
-    with storage_errors(root):
+    with storage_errors(root), ExitStack() as held:
+        if not dry_run:
+            lock = held.enter_context((make_dir(root) / LOCK).open("a"))
+            if not _locked(lock.fileno(), fcntl.LOCK_EX):
+                raise Conflict("A run is under way, and needs what it has computed.", hint="Do it when that has ended.")
         for path in _candidates(root):
             if _newest(path) > edge:
                 continue
@@ -47,8 +57,35 @@ def collect(settings: Settings, *, older_than_s: float = WEEK_S, dry_run: bool =
     return Freed(num=num, size_bytes=size)
 
 
+@contextmanager
+def in_use(settings: Settings, step: Callable[[], None]) -> Iterator[None]:
+    """While it is held nothing is taken away. step: called while somebody is at that; may raise."""
+    with (make_dir(settings.home / "datasets") / LOCK).open("a") as lock:
+        while not _locked(lock.fileno(), fcntl.LOCK_SH):
+            step()
+            time.sleep(LOOK_S)
+        yield
+
+
+def _locked(handle: int, how: int) -> bool:
+    try:
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _candidates(root: Path) -> Iterator[Path]:
-    for pattern in (".parts/*/*", ".parts/*.parquet", ".verdicts/*", ".inline/*", ".remote/*", ".sources/*", "[!.]*/.*"):
+    for pattern in (
+        ".parts/*/*",
+        ".parts/*.parquet",
+        ".verdicts/*",
+        ".known/*",
+        ".inline/*",
+        ".remote/*",
+        ".sources/*",
+        "[!.]*/.*",
+    ):
         yield from sorted(root.glob(pattern))
 
 

@@ -6,7 +6,8 @@
     other     id of the row kept instead of it, or ""   detail     the reason in words, where there are some
     row       the row as it was when it was dropped, JSON, or null (`keep_dropped: false`)
 
-It is written beside the rows by whoever computes a part, and belongs to the version that comes out.
+A copy of a row (`mix`) has no line, only an id that says so: "#12~1". The ledger is written beside the rows by whoever computes a part, and
+belongs to the version that comes out.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ SCHEMA = pl.Schema(
 def lines(
     ids: pl.Series,
     *,
-    step: str,
+    step: str | pl.Series,
     action: Action,
     signal: str | pl.Series = "",
     value: Any = None,
@@ -57,7 +58,7 @@ def lines(
             given = float("nan")
         if isinstance(given, pl.Series | np.ndarray | list | tuple):
             return pl.Series(given).cast(kind)
-        return pl.repeat(given, height, dtype=kind, eager=True)
+        return pl.Series([given], dtype=kind).new_from_index(0, height)
 
     kept = rows.select(pl.struct(pl.all()).struct.json_encode()).to_series() if rows is not None else column("", pl.String)
     found = {

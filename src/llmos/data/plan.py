@@ -10,7 +10,6 @@ kept results are found again exactly when they would be computed again alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -19,41 +18,11 @@ from pydantic import ValidationError
 from llmos.data.base import Gatherer, Regrouper, Step, StepContext, steps
 from llmos.data.builtins import load
 from llmos.data.recipe import Recipe, digest_of
+from llmos.data.stages import Stage, StepSpec
 from llmos.data.tokenizers import exact
 from llmos.errors import InvalidValue
 
 ENGINE = 1  # grows when parts come out otherwise for the same steps
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepSpec:
-    """A step as workers are told of it. place: among the recipe's steps, from 0. config: all parameters, defaults too."""
-
-    place: int
-    name: str
-    config: dict[str, Any]
-
-    @property
-    def label(self) -> str:
-        """Its name in the ledger: "2:gopher_quality"."""
-        return f"{self.place}:{self.name}"
-
-    def make(self, context: StepContext) -> Step:
-        cls = steps.get(self.name)
-        return cls(cls.Config.model_validate(self.config), context)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """One pass. decided: the step whose verdicts are applied first; sketch: the step that decides after it. here: computed in the
-    coordinating process. key: of everything up to its end."""
-
-    number: int
-    decided: StepSpec | None
-    steps: tuple[StepSpec, ...]
-    sketch: StepSpec | None
-    here: bool
-    key: str
 
 
 def specs_of(recipe: Recipe, context: StepContext) -> list[StepSpec]:
@@ -76,11 +45,11 @@ def specs_of(recipe: Recipe, context: StepContext) -> list[StepSpec]:
 
 
 def _exact(cls: type[Step], config: Any, context: StepContext) -> dict[str, str]:
-    """The step's models and tokenisers by version: what a name means later is another step."""
+    """The step's models, tokenisers and keys by version: what a name means later is another step."""
     found = {param: exact(name, context) for param in cls.tokenizers if (name := getattr(config, param))}
     if context.models is not None:
         found |= {param: context.models.exact(name) for param in cls.models if (name := getattr(config, param))}
-    return found
+    return found | cls.pinned(config, context)
 
 
 def models_of(specs: list[StepSpec]) -> list[str]:

@@ -23,11 +23,12 @@ import polars as pl
 from llmos.data.base import ID, Comparer, Gatherer, Rows, Sketches, StepContext, steps
 from llmos.data.fused import Fused
 from llmos.data.inputs import Inputs
-from llmos.data.plan import Stage, StepSpec, compile_plan, specs_of
+from llmos.data.plan import compile_plan, specs_of
 from llmos.data.recipe import Recipe
 from llmos.data.replay import compared
 from llmos.data.run import Run
 from llmos.data.shown import Plain, brief, plain_lines, plain_rows
+from llmos.data.stages import Stage, StepSpec
 from llmos.data.tally import Tally
 from llmos.data.verdicts import apply_verdict, write_verdict
 from llmos.data.work import piece_frames
@@ -146,7 +147,7 @@ def _decided(rows: pl.DataFrame, spec: StepSpec, context: StepContext, fused: Fu
     whole = Sketches(paths=[places["sketch"]], heights=[rows.height], roles=[""], rows=[places["rows"]], folder=folder)
     (verdict,) = gatherer.decide(whole)
     write_verdict(verdict, places["verdict"])
-    return apply_verdict(rows, pl.read_parquet(places["verdict"]), spec.label, fused)
+    return fused.after(spec.label, gatherer, apply_verdict(rows, pl.read_parquet(places["verdict"]), spec.label, fused))
 
 
 def _estimate(inputs: Inputs, measured: _Measured) -> Plain:

@@ -87,7 +87,8 @@ class StepCall(BaseModel):
 class Recipe(BaseModel):
     """columns: the only ones that are taken from the sources; empty: all. text_column: what steps read that are not told otherwise. seed:
     of everything drawn at random. keep_signals: adds what filters measure as columns. keep_dropped: dropped rows stay in the ledger as
-    they were. workers: 0 is one per core. notices: what whoever runs it must be told of a translated recipe (data/juicer.py)."""
+    they were, and the beginning of those that cannot be read. workers: 0 is one per core. notices: what whoever runs it must be told of a
+    translated recipe (data/juicer.py)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -131,11 +132,7 @@ class Recipe(BaseModel):
 
     @classmethod
     def parse(cls, text: str, overrides: Sequence[str] = (), *, where: str = "the recipe") -> Recipe:
-        try:
-            document = yaml.safe_load(text)
-        except yaml.YAMLError as problem:
-            raise InvalidValue(f"{where} is not YAML: {problem}", param="recipe") from None
-        return cls.build(document, overrides, where=where)
+        return cls.build(_yaml(text, where), overrides, where=where)
 
     @classmethod
     def build(cls, document: Any, overrides: Sequence[str] = (), *, where: str = "the recipe") -> Recipe:
@@ -144,7 +141,7 @@ class Recipe(BaseModel):
 
         if not isinstance(document, Mapping):
             raise InvalidValue(f"{where} must be a mapping with sources and process.", param="recipe")
-        plain: dict[str, Any] = json.loads(json.dumps(document, default=str))
+        plain = _plain(document, where)
         for override in overrides:
             _override(plain, override)
         if is_juicer(plain):
@@ -174,15 +171,40 @@ def _override(document: dict[str, Any], text: str) -> None:
     if not equals or not key:
         raise InvalidValue(f"{text!r} is not of the form key=value.", param="overrides")
     *path, last = key.split(".")
+    given = _plain(_yaml(value, key, _Value), key)
     place: Any = document
     for part in path:
         place = _inside(place, part, key)
     if isinstance(place, list):
-        place[_place(place, last, key)] = yaml.safe_load(value)
+        place[_place(place, last, key)] = given
     elif isinstance(place, dict):
-        place[last] = yaml.safe_load(value)
+        place[last] = given
     else:
         raise InvalidValue(f"{key}: {path[-1]} has no parts to set.", param=key)
+
+
+class _Value(yaml.SafeLoader):
+    """Of an override, which may come from a stranger: a few aliases of aliases are gigabytes, so there are none."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("a value has no aliases (*name)")
+        return super().compose_node(parent, index)
+
+
+def _yaml(text: str, where: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+    try:
+        return yaml.load(text, loader)  # noqa: S506 - both are SafeLoaders
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        raise InvalidValue(f"{where} is not YAML: {problem}", param="recipe") from None
+
+
+def _plain(document: Any, where: str) -> Any:
+    """As JSON: dates are texts, keys too."""
+    try:
+        return json.loads(json.dumps(document, default=str))
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise InvalidValue(f"{where} is not plain data: {problem}", param="recipe") from None
 
 
 def _inside(place: Any, part: str, key: str) -> Any:

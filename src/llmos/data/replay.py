@@ -15,10 +15,11 @@ import polars as pl
 from llmos.data.base import ID, OWN_COLUMNS, Comparer, Gatherer, StepContext, steps
 from llmos.data.fused import Fused
 from llmos.data.inputs import find_inputs
-from llmos.data.plan import StepSpec, specs_of
+from llmos.data.plan import specs_of
 from llmos.data.readers.base import Slice
 from llmos.data.recipe import Recipe
 from llmos.data.shown import Plain, ancestors, ledger_of, of_row, plain_lines, plain_rows
+from llmos.data.stages import StepSpec
 from llmos.data.store import Datasets, Version
 from llmos.data.tally import Tally
 from llmos.data.work import Piece, slice_frames
@@ -55,16 +56,20 @@ class _Replay:
             self.note = "The source of the row is not there any more, or has changed."
             return
         self.row = plain_rows(frame)[0]
-        gone = ledger_of(self.version).filter(of_row(self.identity), pl.col("action") == "dropped").collect()
+        told = ledger_of(self.version).filter(of_row(self.identity), pl.col("action").is_in(("dropped", "changed"))).collect()
         for spec in specs:
             cls = steps.get(spec.name)
             if cls.needs_model:
                 self.note = f"{spec.label} asks a model; it and what follows are not replayed."
                 return
             if issubclass(cls, Gatherer | Comparer):  # not of the row alone: the ledger has it
-                of_step = gone.filter(pl.col("step") == spec.label)
-                frame = frame.filter(~pl.col(ID).is_in(of_step.get_column(ID).implode()))
+                of_step = told.filter(pl.col("step") == spec.label)
+                gone = of_step.filter(pl.col("action") == "dropped")
+                frame = frame.filter(~pl.col(ID).is_in(gone.get_column(ID).implode()))
                 self.steps.append({"step": spec.label, "changed": {}, "added": {}, "lines": plain_lines(of_step)})
+                if gone.height < of_step.height and not frame.is_empty():
+                    self.note = f"{spec.label} changed the row by what is in others; what follows is not replayed."
+                    return
             else:
                 frame = self._step(frame, spec)
             if frame.is_empty():

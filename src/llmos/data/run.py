@@ -20,18 +20,20 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from llmos.data.base import Comparer, Gatherer, Models, Sketches, StepContext, steps
+from llmos.data.base import ID, Comparer, Gatherer, Models, Sketches, StepContext, steps
 from llmos.data.executors.base import Executor, executors
 from llmos.data.inputs import Inputs, find_inputs
+from llmos.data.kept import in_use
 from llmos.data.ledger import lines
-from llmos.data.plan import Stage, StepSpec, code_version, compile_plan, models_of, specs_of
+from llmos.data.plan import code_version, compile_plan, models_of, specs_of
 from llmos.data.recipe import Recipe, digest_of
+from llmos.data.stages import Stage, StepSpec
 from llmos.data.store import Datasets, Version
 from llmos.data.tally import Tally
 from llmos.data.verdicts import write_verdict
 from llmos.data.work import Earlier, Growing, Part, PartTask, Piece, find_part, run_part
 from llmos.data.writers.export import ExportResult, export_version
-from llmos.errors import Conflict
+from llmos.errors import Conflict, InvalidValue
 from llmos.infra.files import fsync_dir, fsync_file, make_dir, sha256_file, storage_errors, write_atomic
 from llmos.library.lineage import Edge
 
@@ -92,17 +94,23 @@ class Run:
     models: Models | None = None
     share: tuple[int, int] | None = None
     job_id: str = ""
-    executor: Executor | None = None
     tally: Tally = field(default_factory=Tally)
     num_computed: int = 0  # parts that were not there
     exports: list[ExportResult] = field(default_factory=list)  # what was written to the sinks
     _ledgers: list[tuple[str, Path]] = field(default_factory=list)
+    _problems: list[pl.DataFrame] = field(default_factory=list)  # ledger lines of what was not read, beside those of parts
+    _executors: dict[str, Executor] = field(default_factory=dict)
 
     def execute(self) -> Version:
         """Raises what reading, steps, writing and the disk raise, and SharesMissing."""
+        with in_use(self.datasets.settings, self.control.step):
+            return self._execute()
+
+    def _execute(self) -> Version:
         specs = specs_of(self.recipe, self.context)
         stages = compile_plan(self.recipe, specs)
         inputs = self.inputs(specs)
+        self._not_read(inputs)
         sources: Sequence[Piece | Earlier] = inputs.pieces
         sizes = [piece.slice.size_bytes for piece in inputs.pieces]
         parts: list[Part] = []
@@ -114,7 +122,7 @@ class Run:
                 verdicts = self._decide(stage, parts, closing) if stage.sketch else [None] * len(parts)
                 sources = [Earlier(rows=part.rows, verdict=said) for part, said in zip(parts, verdicts, strict=True)]
                 sizes = [part.size_bytes for part in parts]
-        self._tell_problems(inputs)
+        self._tell_problems()
         version = self._publish(inputs, parts, models_of(specs))
         self.exports = [export_version(version, sink) for sink in self.recipe.sinks]
         return version
@@ -202,20 +210,22 @@ class Run:
             yield from self._executor(len(tasks), size, closing).run(tasks, self.control.step)
 
     def _executor(self, num_tasks: int, size: int, closing: ExitStack) -> Executor:
-        """Made when there is something to compute, kept for the run."""
-        if self.executor is None:
-            workers = self.recipe.workers or self.datasets.settings.num_threads or len(os.sched_getaffinity(0))
-            name = self.recipe.executor
-            if name == "auto":
-                quick = num_tasks == 1 or workers == 1 or size < AUTO_PROCESSES_BYTES
-                name = "ray" if self.datasets.settings.ray_address else "inline" if quick else "processes"
-            self.executor = closing.enter_context(executors.get(name)(workers, self.datasets.settings))
-        return self.executor
+        """For so many tasks; made when there is something to compute, kept for the run."""
+        workers = self.recipe.workers or self.datasets.settings.num_threads or len(os.sched_getaffinity(0))
+        name = self.recipe.executor
+        if name == "auto":
+            quick = num_tasks == 1 or workers == 1 or size < AUTO_PROCESSES_BYTES
+            name = "ray" if self.datasets.settings.ray_address else "inline" if quick else "processes"
+        if name not in self._executors:
+            self._executors[name] = closing.enter_context(executors.get(name)(workers, self.datasets.settings))
+        return self._executors[name]
 
     # -- deciding over all rows --------------------------------------------------------------------------------------
     def _decide(self, stage: Stage, parts: list[Part], closing: ExitStack) -> list[Path]:
         """One file of verdicts per part; found again when the same was decided before."""
         assert stage.sketch is not None
+        if not parts:
+            return []
         gatherer = stage.sketch.make(self.context)
         assert isinstance(gatherer, Gatherer)
         references = self._references(stage.sketch, gatherer, closing)
@@ -254,6 +264,9 @@ class Run:
             step = spec.make(self.context)
             if isinstance(step, Comparer):
                 parts = self._references(spec, step, closing)
+                if not parts:
+                    why = self._problems[-1].item(0, "detail") if self._problems else "it has no rows."
+                    raise InvalidValue(f"{spec.label} has nothing to compare with: {why}", param="against")
                 path = make_dir(self.datasets.root / ".known") / f"{digest_of([part.key for part in parts])}.parquet"
                 if not path.exists():
                     frames = [pl.read_parquet(part.sketch) for part in parts]
@@ -280,25 +293,35 @@ class Run:
             sources=listed,
             required=gatherer.reference_reads() if isinstance(gatherer, Comparer) else gatherer.reads(),
         )
+        self._not_read(inputs, spec.label)
         tasks = [self._task(stage, piece) for piece in inputs.pieces]
         found = dict(self._computed(stage, tasks, inputs.size_bytes, closing))
+        for place in range(len(tasks)):
+            if num := found[place].tally["errors"]:
+                self.tally.errors += num
+                self._problems.append(pl.read_parquet(found[place].ledger).with_columns(pl.lit(spec.label).alias("step")))
         return [found[place] for place in range(len(tasks))]
 
     # -- publishing --------------------------------------------------------------------------------------------------
-    def _tell_problems(self, inputs: Inputs) -> None:
-        """Files that could not be read at all are lines of the ledger too."""
-        if not inputs.problems:
+    def _not_read(self, inputs: Inputs, step: str = "") -> None:
+        """Files that could not be read at all are lines of the ledger too; step: that compares with them."""
+        if inputs.problems:
+            self.tally.errors += len(inputs.problems)
+            labels, why = pl.Series([label for label, _ in inputs.problems]), [one.message for _, one in inputs.problems]
+            self._problems.append(lines(labels, step=step, action="error", signal="file", detail=why))
+
+    def _tell_problems(self) -> None:
+        """Into a file of their own, which is replaced and never written again: versions link to it."""
+        if not self._problems:
             return
-        self.tally.errors += len(inputs.problems)
-        labels = pl.Series([label for label, _ in inputs.problems])
-        told = lines(labels, step="", action="error", signal="file", detail=[one.message for _, one in inputs.problems])
-        path = (
-            make_dir(self.datasets.parts)
-            / f"problems-{digest_of([[label, one.message] for label, one in inputs.problems])}.parquet"
-        )
-        with Growing(path, text="row") as out:
-            out.write(told)
-        self._ledgers.insert(0, ("files", path))
+        told = pl.concat(self._problems)
+        name = f"problems-{digest_of(told.select(ID, 'step', 'signal', 'detail').rows())}.parquet"
+        partial = make_dir(self.datasets.parts) / f".{secrets.token_hex(4)}-{name}"
+        with storage_errors(partial):
+            with Growing(partial, text="row") as out:
+                out.write(told)
+            fsync_file(partial)
+            self._ledgers.insert(0, ("files", partial.rename(self.datasets.parts / name)))
 
     def _publish(self, inputs: Inputs, parts: list[Part], models: list[str]) -> Version:
         data = [part.rows for part in parts if part.height] or [part.rows for part in parts[:1]]
@@ -309,6 +332,8 @@ class Run:
             "num_rows": sum(part.height for part in parts),
             "code": code_version(),
             "formats": inputs.formats,
+            "labels": [*inputs.labels],
+            "datasets": inputs.datasets,
             "tally": self.tally.plain(),
             "job_id": self.job_id,
         }

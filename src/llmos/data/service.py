@@ -9,16 +9,18 @@ It knows no HTTP and no terminal. Running a recipe is data/run.py, and data/jobs
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 import polars as pl
+import sqlalchemy as sa
 from pydantic_core import PydanticUndefined
 
 from llmos.data.base import ID, Models, Step, steps
 from llmos.data.builtins import load
 from llmos.data.diff import diff
+from llmos.data.jobs import check_fetched
 from llmos.data.preview import preview
 from llmos.data.recipe import Recipe, Sink
 from llmos.data.report import facts, page
@@ -31,10 +33,12 @@ from llmos.data.why import find_version, why
 from llmos.data.writers.export import export_version
 from llmos.errors import InvalidValue
 from llmos.infra.database import Database
+from llmos.infra.tables import jobs
 from llmos.library.lineage import Edge, Lineage
 from llmos.settings import Settings
 
 MAX_ROWS = 1000  # of one page
+MAX_BOUND = 500  # values in one IN (…)
 Plains = list[Plain]  # `list` is a method below
 
 
@@ -49,12 +53,29 @@ class DatasetService:
     # -- versions ----------------------------------------------------------------------------------------------------
     def list(self, name: str | None = None) -> Plains:
         """Newest first."""
-        return [summary(one) for one in self.datasets.list(name)]
+        return self._summaries(self.datasets.list(name))
+
+    def _summaries(self, versions: Sequence[Version]) -> Plains:
+        """Two projects that made the same rows share the files of a version; whose job wrote them is told to its project only."""
+        told = [summary(one) for one in versions]
+        asked, mine = sorted({one["job_id"] for one in told} - {""}), {""}
+        if self.datasets.project is None:
+            return told
+        with self.database.begin(read_only=True) as connection:
+            for start in range(0, len(asked), MAX_BOUND):
+                these = jobs.c.id.in_(asked[start : start + MAX_BOUND])
+                mine |= set(
+                    connection.execute(sa.select(jobs.c.id).where(jobs.c.project == self.datasets.project, these)).scalars()
+                )
+        return [one if one["job_id"] in mine else one | {"job_id": ""} for one in told]
+
+    def _summary(self, version: Version) -> Plain:
+        return self._summaries([version])[0]
 
     def show(self, ref: str) -> Plain:
         version = self.datasets.get(ref)
         manifest = version.manifest
-        return summary(version) | {
+        return self._summary(version) | {
             "columns": manifest["identity"]["schema"],
             "sources": manifest["identity"]["parents"],
             "models": manifest["identity"]["models"],
@@ -65,12 +86,12 @@ class DatasetService:
         }
 
     def remove(self, ref: str) -> Plain:
-        return summary(self.datasets.remove(ref))
+        return self._summary(self.datasets.remove(ref))
 
     def verify(self, ref: str) -> Plain:
         """Raises CorruptFile."""
         self.datasets.verify(ref)
-        return summary(self.datasets.get(ref))
+        return self._summary(self.datasets.get(ref))
 
     def lineage(self, ref: str) -> Plain:
         """Both ways: what it was made of, and of what those were, and what was made of it."""
@@ -150,16 +171,27 @@ class DatasetService:
         """The report as HTML."""
         return page(self.report(ref))
 
-    def why(self, identity: str, ref: str | None = None, *, replay: bool = True) -> Plain:
-        """ref None: the newest version that knows the row."""
+    def why(self, identity: str, ref: str | None = None, *, replay: bool = True, fetch: bool = True) -> Plain:
+        """ref None: the newest version that knows the row. fetch False: it is not replayed where its sources would be fetched anew."""
         version = self.datasets.get(ref) if ref else find_version(identity, self.datasets)
-        return why(version, identity, self.datasets, again=replay)
+        note = "" if fetch or not replay else _not_here(version, self.settings)
+        told = why(version, identity, self.datasets, again=replay and not note)
+        return told | {"replay": {"row": None, "steps": [], "note": note}} if note else told
 
     def diff(self, first: str, second: str, *, examples: int = 5) -> Plain:
         return diff(self.datasets.get(first), self.datasets.get(second), examples=examples)
 
     def preview(self, recipe: Recipe, models: Models | None = None) -> Plain:
         return preview(Run(recipe=recipe, datasets=self.datasets, models=models))
+
+
+def _not_here(version: Version, settings: Settings) -> str:
+    """Why the sources of a version cannot be read again without fetching them, or nothing."""
+    try:
+        check_fetched(Recipe.model_validate(version.manifest["identity"]["recipe"]), settings)
+    except InvalidValue as problem:
+        return problem.message
+    return ""
 
 
 def _collected(found: pl.LazyFrame) -> pl.DataFrame:

@@ -30,7 +30,7 @@ _WORD = r"\p{Han}|[^\s\p{Han}]+"  # what stands between white space; each Chines
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """rows: that have one. quantiles: "0.5" is the median. nan: rows with "not a number", which counts nowhere else."""
+    """rows: that have one. quantiles: "0.5" is the median. nan: rows with "not a number" or infinity, which count nowhere else."""
 
     rows: int
     min: float
@@ -207,8 +207,9 @@ class _Column:
 
 
 def _floats(column: pl.Series) -> Floats:
-    """NaN for null."""
-    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    """NaN for null, and for infinity."""
+    found = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def _values(counted: Counter[Any] | None) -> tuple[list[ValueCount] | None, float | None]:

@@ -30,7 +30,8 @@ def write_verdict(verdict: Verdict, path: Path) -> None:
         frame = frame.with_columns(pl.Series(OTHER, named, dtype=pl.String))
     else:
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(OTHER))
-    frame = frame.with_columns(pl.lit(verdict.signal).alias(SIGNAL), pl.lit(verdict.threshold).alias(LIMIT), **verdict.columns)
+    limit = pl.lit(verdict.threshold) if isinstance(verdict.threshold, float) else pl.Series(verdict.threshold, dtype=pl.Float64)
+    frame = frame.with_columns(pl.lit(verdict.signal).alias(SIGNAL), limit.alias(LIMIT), **verdict.columns)
     frame.write_parquet(path, compression="zstd", compression_level=1, statistics=False)
 
 
@@ -43,12 +44,15 @@ def apply_verdict(frame: pl.DataFrame, verdict: pl.DataFrame, label: str, fused:
     keep = verdict.get_column(KEEP).to_numpy()
     gone = pl.Series(keep == 0)
     if gone.any():
-        signal, limit = str(verdict.item(0, SIGNAL)), float(verdict.item(0, LIMIT))
+        signal, limits = str(verdict.item(0, SIGNAL)), verdict.get_column(LIMIT)
         of_gone = verdict.filter(gone)
         other = of_gone.get_column(OTHER).fill_null("").to_list()
-        fused.drop(frame.filter(gone), label, signal, of_gone.get_column(VALUE), limit, other=other)
+        fused.drop(frame.filter(gone), label, signal, of_gone.get_column(VALUE), of_gone.get_column(LIMIT), other=other)
         tally.drop(signal, int(gone.sum()))
-        tally.rules.setdefault(signal, (None, None if np.isnan(limit) else limit))
+        limit = float(limits[0])  # of several there is none to show
+        tally.rules.setdefault(signal, (None, None if np.isnan(limit) or limits.n_unique() > 1 else limit))
+    if columns:
+        fused.overwritten(frame, verdict.select(columns), label, tally, among=~gone)
     made = frame.with_columns(verdict.select(columns)) if columns else frame
     if (keep > 1).any():
         made = _copies(made, keep)

@@ -81,14 +81,12 @@ def _groups(own: list[Plain]) -> list[str]:
 def _before(version: Version, identity: str, datasets: Datasets) -> list[Plain]:
     """The stories in the dataset versions that this one was made of, while they are there."""
     found: list[Plain] = []
-    for parent in version.manifest["identity"]["parents"]:
-        if parent["kind"] != "dataset":
-            continue
+    for ref, prefix in version.manifest["datasets"]:
         for one in (identity, *ancestors(identity)):
             try:
-                earlier = datasets.get(parent["ref"])
-                if _knows(earlier, one):
-                    found.append(why(earlier, one, datasets, again=False))
+                earlier, known = datasets.get(ref), one.removeprefix(prefix)
+                if one.startswith(prefix) and _knows(earlier, known):
+                    found.append(why(earlier, known, datasets, again=False))
                     break
             except NotFound:
                 break

@@ -107,6 +107,10 @@ class Words:
         return self.texts.hash(0).to_numpy()
 
     @property
+    def hashed(self) -> Hashed:
+        return Hashed(self.hashes[self.ids], self.offsets)
+
+    @property
     def counts(self) -> Ints:
         """int64[N], words of each text."""
         return np.diff(self.offsets)
@@ -176,17 +180,6 @@ def folded(pieces: Pieces) -> Words:
     return _joined(pieces, plain.to_numpy(), lower.filter(plain), lists)
 
 
-def split_at(text: pl.Series, separator: str) -> Words:
-    """The parts of each text between separators as its words, as they are; "" separates every character."""
-    parts = text.str.split(separator).to_arrow()
-    bounds = parts.offsets.to_numpy().astype(np.int64)
-    coded = parts.values[bounds[0] : bounds[-1]].dictionary_encode()
-    codes, vocabulary = codes_of(coded), pl.Series(coded.dictionary).cast(pl.String)
-    there = ~(vocabulary.str.len_bytes() == 0).to_numpy()[codes] if len(codes) else np.zeros(0, dtype=bool)
-    running = np.concatenate([[0], np.cumsum(there)])
-    return Words(codes[there], running[bounds - bounds[0]], vocabulary)
-
-
 def _joined(pieces: Pieces, whole: Truths, single: pl.Series, lists: pl.Series) -> Words:
     """Every occurrence of a piece becomes the words of that piece. single: words of the pieces that are one word (`whole`)."""
     many = lists.list.len().to_numpy().astype(np.int64)
@@ -204,18 +197,30 @@ def _joined(pieces: Pieces, whole: Truths, single: pl.Series, lists: pl.Series) 
     return Words(codes[place], ends[pieces.offsets], pl.Series(coded.dictionary).cast(pl.String))
 
 
-def shingles(words: Words, size: int) -> tuple[Hashes, Ints]:
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """Text i has the words each[offsets[i] : offsets[i + 1]], one hash for each."""
+
+    each: Hashes
+    offsets: Ints
+
+    @property
+    def counts(self) -> Ints:
+        """int64[N], words of each text."""
+        return np.diff(self.offsets)
+
+
+def shingles(words: Hashed, size: int) -> tuple[Hashes, Ints]:
     """Hashes of all windows of `size` words of each text, and the offsets of the texts in them. A text of fewer words has none."""
-    rolled = rolling(words, size)
+    rolled = rolling(words.each, size)
     counts = np.maximum(words.counts - size + 1, 0)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     place = np.arange(offsets[-1]) + np.repeat(words.offsets[:-1] - offsets[:-1], counts)
     return rolled[place], offsets
 
 
-def rolling(words: Words, size: int) -> Hashes:
+def rolling(each: Hashes, size: int) -> Hashes:
     """uint64[T - size + 1], hash of the window of `size` words that begins at each occurrence, text borders ignored."""
-    each = words.hashes[words.ids]
     num = max(0, len(each) - size + 1)
     found = np.zeros(num, dtype=np.uint64)
     for shift in range(size):

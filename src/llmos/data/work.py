@@ -28,8 +28,8 @@ import pyarrow.parquet as pq
 from llmos.data.base import EXTRA, ID, Comparer, Gatherer, Models, Regrouper, Step, StepContext, steps
 from llmos.data.fused import Fused
 from llmos.data.ledger import empty, lines
-from llmos.data.plan import Stage, StepSpec
 from llmos.data.readers.base import Batch, Problem, ReadOptions, Slice, Unreadable, readers
+from llmos.data.stages import Stage, StepSpec
 from llmos.data.tally import Tally
 from llmos.data.verdicts import apply_verdict
 from llmos.errors import InvalidValue, LLMOSError
@@ -58,13 +58,18 @@ class Piece:
     folder_column: str = ""
 
     @property
+    def added(self) -> tuple[str, ...]:
+        """Columns that its rows get beside those of the file."""
+        return tuple(name for name in ("source" if self.tag else "", self.folder_column) if name)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What decides its rows."""
         return {
             "slice": [self.slice.key, self.slice.start, self.slice.end, self.slice.first_row, self.slice.file.label],
             "format": self.format,
             "schema": str(self.schema),
-            "options": self.options.model_dump(exclude={"slice_bytes", "batch_bytes"}),
+            "options": self.options.model_dump(exclude={"slice_bytes"}),  # batch_bytes is the size of row groups
             "columns": self.columns,
             "required": sorted(self.required),
             "target": [[name, str(kind)] for name, kind in self.target],
@@ -176,7 +181,7 @@ def _compute(task: PartTask, out: Path, models: Models | None, between: Callable
     else:
         batches = _earlier(task, task.source, fused, (decided.label, _gatherer(decided, context)) if decided else None)
     with ExitStack() as closing:
-        rows_out = closing.enter_context(Growing(out / ROWS, text=task.text_column))
+        rows_out = closing.enter_context(Growing(out / ROWS, text=task.text_column, passing=sketch is not None))
         sketch_out = closing.enter_context(Growing(out / SKETCH))
         ledger_out = closing.enter_context(Growing(out / LEDGER, text="row"))
         for frame in batches:
@@ -261,15 +266,34 @@ def _framed(batch: Batch, piece: Piece, label: str, fused: Fused) -> pl.DataFram
     frame = made.rename({old: new for new, old in piece.columns.items()}) if piece.columns else made
     if EXTRA not in frame.columns:
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(EXTRA))
-    kept = ID in frame.columns  # rows of a dataset version keep the ids they have
-    ids = piece.prefix + frame.get_column(ID) if kept else label + "#" + pl.Series(batch.numbers).cast(pl.String)
     columns = [(pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name) for name, kind in piece.target]
-    frame = frame.select(ids.alias(ID), *columns, EXTRA)
+    try:
+        frame = frame.select(_ids(frame, batch, piece, label), *columns, EXTRA)
+    except pl.exceptions.InvalidOperationError as problem:  # a number that the type of all sources has no room for
+        raise InvalidValue(
+            f"Not all values have the type of all sources: {str(problem).splitlines()[0]}.", param="columns"
+        ) from None
     if piece.tag:
         frame = frame.with_columns(pl.lit(piece.tag).alias("source"))
     if piece.folder_column:
         frame = frame.with_columns(pl.lit(Path(label.removeprefix(piece.prefix)).parent.name).alias(piece.folder_column))
     return _complete(frame, piece.required, fused)
+
+
+def _ids(frame: pl.DataFrame, batch: Batch, piece: Piece, label: str) -> pl.Series:
+    """Rows of a dataset version, and of files with a column `_id` of text, keep the ids they have; null is none."""
+    own = (label + "#" + pl.Series(batch.numbers).cast(pl.String)).alias(ID)
+    if ID not in frame.columns:
+        return own
+    given = frame.get_column(ID)
+    if given.dtype == pl.Null:
+        return own
+    if given.dtype != pl.String:
+        raise InvalidValue(
+            f"The column {ID} is the id of a row here, a text; it holds {given.dtype}.", param="columns",
+            hint=f"Read it under another name: columns: {{id: {ID}}}.",
+        )  # fmt: skip
+    return (piece.prefix + given).zip_with(given.is_not_null(), own).alias(ID)
 
 
 def _complete(frame: pl.DataFrame, required: tuple[str, ...], fused: Fused) -> pl.DataFrame:
@@ -279,7 +303,8 @@ def _complete(frame: pl.DataFrame, required: tuple[str, ...], fused: Fused) -> p
             gone = frame.filter(missing)
             fused.tally.errors += gone.height
             detail = f"the row has no {name}"
-            fused.told.append(lines(gone.get_column(ID), step="", action="error", signal="missing", detail=detail, rows=gone))
+            kept = gone if fused.keep_dropped else None
+            fused.told.append(lines(gone.get_column(ID), step="", action="error", signal="missing", detail=detail, rows=kept))
             frame = frame.filter(~missing)
     return frame
 
@@ -291,7 +316,7 @@ def _tell_problems(problems: list[Problem], label: str, fused: Fused) -> None:
             pl.Series([f"{label}#{one.row}" for one in problems]), step="", action="error", signal="unreadable",
             detail=[one.message for one in problems],
         )  # fmt: skip
-        raw = pl.Series("row", [one.raw for one in problems], dtype=pl.String)
+        raw = pl.Series("row", [one.raw if fused.keep_dropped else None for one in problems], dtype=pl.String)
         fused.told.append(told.with_columns(raw))
 
 
@@ -319,12 +344,15 @@ def _earlier(task: PartTask, source: Earlier, fused: Fused, decided: tuple[str, 
 # -- where they go -----------------------------------------------------------------------------------------------------
 class Growing:
     """A Parquet file that grows by one row group per frame; all frames have the columns of the first. text: a column that is
-    not worth a dictionary."""
+    not worth a dictionary. passing: rows that another stage reads and no version holds; they need speed more than space."""
 
-    def __init__(self, path: Path, *, text: str = "") -> None:
+    def __init__(self, path: Path, *, text: str = "", passing: bool = False) -> None:
         self.path = path
         self.height = 0
         self._text = text
+        self._compression: dict[str, Any] = (
+            {"compression": "lz4"} if passing else {"compression": "zstd", "compression_level": ZSTD_LEVEL}
+        )
         self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> Growing:
@@ -341,10 +369,9 @@ class Growing:
             self._writer = pq.ParquetWriter(
                 self.path,
                 table.schema,
-                compression="zstd",
-                compression_level=ZSTD_LEVEL,
                 use_dictionary=words,
                 write_statistics=False,
+                **self._compression,
             )
         if table.schema != self._writer.schema:
             known = self._writer.schema

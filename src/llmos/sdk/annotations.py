@@ -173,8 +173,8 @@ class AnnotationHandle:
 
     def rows(self, format: str = "annotations") -> Iterator[dict[str, Any]]:
         """annotations (all of it), rows (final values only), messages, preferences, label-studio."""
-        if format == "conll":
-            raise UnsupportedFeature("CoNLL has no rows.", param="format", hint="Use text('conll') or export.")
+        if format in ("conll", "label-studio-config"):
+            raise UnsupportedFeature(f"{format} has no rows.", param="format", hint=f"Use text({format!r}) or export.")
         text = self._calls.text(self.id, format)
         if format == "label-studio":
             yield from json.loads("".join(text))
@@ -185,7 +185,7 @@ class AnnotationHandle:
             yield from (json.loads(line) for line in whole)
 
     def text(self, format: str = "annotations") -> Iterator[str]:
-        """The export as the text of a file, piece by piece; also "conll"."""
+        """The export as the text of a file, piece by piece; also "conll" and "label-studio-config"."""
         return self._calls.text(self.id, format)
 
     def export(self, path: str | Path, format: str = "annotations") -> Path:

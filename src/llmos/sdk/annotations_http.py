@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
 from llmos.data.annotate.base import (
@@ -25,7 +25,6 @@ from llmos.data.annotate.base import (
     Progress,
     Saved,
 )
-from llmos.errors import LLMOSError
 from llmos.sdk.annotations_base import AnnotationCalls, Columns, ProjectRows
 
 PIECE_BYTES = 4 << 20  # of one import; a body has 8 MB at most
@@ -35,10 +34,13 @@ Query = dict[str, str]
 
 
 class HTTPAnnotations(AnnotationCalls):
-    """`call` is the transport's (method, path, body=, params=) -> JSON; `error` makes the server's error from status and text."""
+    """call: the transport's (method, path, body=, params=) -> JSON. stream: (path, params) -> bytes as they come. upload: a file of this
+    machine -> its id there."""
 
-    def __init__(self, client: httpx.Client, call: Callable[..., Any], error: Callable[[int, str], LLMOSError]) -> None:
-        self._client, self._call, self._error = client, call, error
+    def __init__(
+        self, call: Callable[..., Any], stream: Callable[[str, Query], Iterator[bytes]], upload: Callable[[Path], str]
+    ) -> None:
+        self._call, self._stream, self._upload = call, stream, upload
 
     def create(self, name: str, task: str, config: Mapping[str, Any]) -> AnnotationProject:
         return self._as(AnnotationProject, "POST", "", {"name": name, "task": task, "config": dict(config)})
@@ -64,12 +66,7 @@ class HTTPAnnotations(AnnotationCalls):
         return whole
 
     def add_file(self, ref: str, path: Path, format: str | None, columns: Columns, annotator: str) -> ImportReport:
-        with path.open("rb") as file:
-            form = {"data": {"purpose": "user_data"}, "files": {"file": (path.name, file)}}
-            answer = self._client.post("/v1/files", **form)  # type: ignore[arg-type]
-        if answer.is_error:
-            raise self._error(answer.status_code, answer.text)
-        file_id = answer.json()["id"]
+        file_id = self._upload(path)
         try:
             body = {"file_id": file_id, "format": format, "columns": dict(columns), "annotator": annotator}
             return self._as(ImportReport, "POST", f"{_at(ref)}/items", body)
@@ -121,11 +118,7 @@ class HTTPAnnotations(AnnotationCalls):
         return self._as(LabelErrors, "POST", f"{_at(ref)}/label-errors", {"probabilities": given})
 
     def text(self, ref: str, format: str) -> Iterator[str]:
-        with self._client.stream("GET", f"{BASE}{_at(ref)}/export", params={"format": format}) as answer:
-            if answer.is_error:
-                answer.read()
-                raise self._error(answer.status_code, answer.text)
-            yield from answer.iter_text()
+        return codecs.iterdecode(self._stream(f"{BASE}{_at(ref)}/export", {"format": format}), "utf-8")
 
     def _as(self, kind: type[T], method: str, path: str, body: dict[str, Any] | None = None, *, params: Query | None = None) -> T:
         return msgspec.convert(self._call(method, BASE + path, body, params=params), kind)

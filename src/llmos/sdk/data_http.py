@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
-import httpx
-
-from llmos.errors import LLMOSError, UnsupportedFeature
+from llmos.errors import UnsupportedFeature
 from llmos.infra.files import storage_errors
 from llmos.sdk.base import JobCalls
 from llmos.sdk.data_base import DataCalls, Plain, Plains
@@ -23,12 +21,12 @@ BASE = "/api/v1/datasets"
 
 
 class HTTPData(DataCalls):
-    """`call` is the transport's (method, path, body, params=) -> JSON; `error` makes the server's error from status and text."""
+    """call: the transport's (method, path, body, params=) -> JSON. stream: (path, params) -> bytes as they come."""
 
     def __init__(
-        self, client: httpx.Client, call: Callable[..., Any], error: Callable[[int, str], LLMOSError], jobs: JobCalls
+        self, call: Callable[..., Any], stream: Callable[[str, Mapping[str, Any]], Iterator[bytes]], jobs: JobCalls
     ) -> None:
-        self._client, self._call, self._error, self._jobs = client, call, error, jobs
+        self._call, self._stream, self._jobs = call, stream, jobs
 
     def run(self, recipe: Recipe, *, control: Control | None, share: tuple[int, int] | None) -> Plain:
         if share is not None:
@@ -106,13 +104,6 @@ class HTTPData(DataCalls):
 
     def _plain(self, method: str, path: str, body: Plain | None = None, *, params: Mapping[str, Any] | None = None) -> Plain:
         return dict(self._call(method, path, body, params=params))
-
-    def _stream(self, path: str, params: Mapping[str, Any]) -> Iterator[bytes]:
-        with self._client.stream("GET", path, params=dict(params)) as answer:
-            if answer.is_error:
-                answer.read()
-                raise self._error(answer.status_code, answer.text)
-            yield from answer.iter_bytes()
 
 
 def _at(ref: str) -> str:

@@ -7,7 +7,8 @@ does; what LLMOS adds to that API (top_k, regex, …) is added to the body here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -47,8 +48,8 @@ class HTTPTransport(Transport):
         self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(base_url=self.url, headers=self._headers, timeout=httpx.Timeout(settings.request_deadline_s))
         self._jobs = HTTPJobs(self._client, self._call, _error)
-        self._annotations = HTTPAnnotations(self._client, self._call, _error)
-        self._data = HTTPData(self._client, self._call, _error, self._jobs)
+        self._annotations = HTTPAnnotations(self._call, self._streamed, self._uploaded)
+        self._data = HTTPData(self._call, self._streamed, self._jobs)
         self._engines: dict[str, Engine] = {}
         self._told: set[str] = set()
 
@@ -220,6 +221,22 @@ class HTTPTransport(Transport):
         if answer.is_error:
             raise _error(answer.status_code, answer.text)
         return answer.json()
+
+    def _streamed(self, path: str, params: Mapping[str, Any]) -> Iterator[bytes]:
+        """The body of an answer, as it comes."""
+        with self._guard(), self._client.stream("GET", path, params=dict(params)) as answer:
+            if answer.is_error:
+                answer.read()
+                raise _error(answer.status_code, answer.text)
+            yield from answer.iter_bytes()
+
+    def _uploaded(self, path: Path) -> str:
+        """The id of a file of this machine on the server."""
+        with self._guard(), path.open("rb") as file:
+            answer = self._client.post("/v1/files", data={"purpose": "user_data"}, files={"file": (path.name, file)})
+        if answer.is_error:
+            raise _error(answer.status_code, answer.text)
+        return str(answer.json()["id"])
 
     def _guard(self) -> _Guard:
         return _Guard(self.url)

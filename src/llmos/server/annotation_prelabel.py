@@ -130,7 +130,7 @@ def _asked(found: AnnotationProject, session: Session, items: list[dict[str, Any
 
 def _predicted(found: AnnotationProject, session: Session, items: list[dict[str, Any]], params: PrelabelParams) -> list[Any]:
     from llmos.data.annotate.base import Prelabel
-    from llmos.data.annotate.prelabels import uncertainty
+    from llmos.data.annotate.uncertainty import uncertainty
     from llmos.engine.scoring import predict
 
     several = found.task == "multilabel"

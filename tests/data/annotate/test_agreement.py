@@ -7,9 +7,16 @@ import math
 import pytest
 
 from llmos.data.annotate.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha, span_f1
+from llmos.data.annotate.progress import Votes, agreement_of
+from llmos.data.annotate.tasks import tasks
 from llmos.errors import InvalidValue
 
-# Fleiss' kappa: 10 subjects, 14 raters, 5 categories (the worked example of en.wikipedia.org/wiki/Fleiss'_kappa).
+# Fleiss 1971, table 1: 30 patients, 6 psychiatrists, 5 diagnoses (depression, personality disorder, schizophrenia, neurosis, other).
+DIAGNOSES = """
+00060 03003 01401 00006 03030 20400 00402 20310 20040 00006 10050 11040 03300 10050 02031
+00501 30012 51000 02040 10203 00006 01050 02013 20040 10041 05010 40002 02040 10500 00006
+"""
+# 10 subjects, 14 raters, 5 categories (the worked example of en.wikipedia.org/wiki/Fleiss'_kappa).
 FLEISS = [
     [0, 0, 0, 0, 14],
     [0, 2, 6, 4, 2],
@@ -55,6 +62,13 @@ def test_cohen_on_a_two_by_two_table() -> None:
     assert cohen_kappa(a, a) == 1.0
 
 
+def test_fleiss_1971_table_1() -> None:
+    """P = .5556, P_e = .2199, kappa = .430."""
+    table = [[int(count) for count in row] for row in DIAGNOSES.split()]
+    assert [sum(column) for column in zip(*table, strict=True)] == [26, 26, 30, 55, 43]
+    assert fleiss_kappa(table) == pytest.approx(0.430, abs=5e-4)
+
+
 def test_fleiss_worked_example() -> None:
     assert fleiss_kappa(FLEISS) == pytest.approx(0.210, abs=5e-4)
 
@@ -69,6 +83,22 @@ def test_krippendorff_2011_sections_a_and_b() -> None:
     assert krippendorff_alpha(binary) == pytest.approx(0.095, abs=6e-4)
     nominal = [list("aabbdcccedda"), list("babbbccceddd")]
     assert krippendorff_alpha(nominal) == pytest.approx(0.692, abs=6e-4)
+
+
+def test_many_annotators_of_few_items_each() -> None:
+    """Pairs that never met are not there; whose a value is does not count for alpha, only what was said of each item."""
+    votes: Votes = {item: {f"a{item}": "x", f"b{item % 7}": "x" if item % 3 else "y", "c": "y"} for item in range(500)}
+    task = tasks.get("classification")
+    found = agreement_of(votes, task, overlap=3)
+    names = sorted({name for said in votes.values() for name in said})
+    whole = [[said.get(name) for said in votes.values()] for name in names]
+    assert found.alpha["nominal"] == pytest.approx(krippendorff_alpha(whole))
+    assert len(found.pairs) == 500 + 500 + 7 and sum(pair.num_items for pair in found.pairs) == 1500
+    with_c = next(pair for pair in found.pairs if pair.annotators == ("b0", "c"))
+    b0 = [said["b0"] for item, said in votes.items() if item % 7 == 0]
+    assert (with_c.num_items, with_c.cohen_kappa) == (72, cohen_kappa(b0, ["y"] * 72))
+    assert found.identical == pytest.approx(sum(pair.identical * pair.num_items for pair in found.pairs) / 1500)
+    assert agreement_of({}, task, overlap=2).alpha == {"nominal": None}
 
 
 def test_span_f1_counts_exact_spans() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmos.data.annotate.confident import calibrated, confident_joint, find_label_errors
+from llmos.data.annotate.confident import Findings, calibrated, confident_joint, find_label_errors, thresholds
 from llmos.errors import InvalidValue
 
 
@@ -52,6 +52,25 @@ def test_the_joint_by_hand() -> None:
     [suspect] = find_label_errors(labels.tolist(), chances.tolist()).suspects
     assert (suspect.place, suspect.given, suspect.suggested) == (2, 0, 1)
     assert suspect.margin == pytest.approx(-0.8)
+
+
+def test_the_worked_example_of_the_paper() -> None:
+    """Figure 1 of Northcutt, Jiang and Chuang 2021 (dog, fox, cow): the confident joint of 400 images, and the joint it gives."""
+    counts = np.array([[100, 40, 20], [56, 60, 0], [32, 12, 80]])
+    labels = np.repeat(np.arange(3), counts.sum(axis=1))
+    expected = np.array([[0.25, 0.1, 0.05], [0.14, 0.15, 0], [0.08, 0.03, 0.2]])
+    joint = calibrated(counts, labels)
+    assert joint == pytest.approx(expected)
+    assert Findings(suspects=(), joint=joint).noise == pytest.approx(0.4)
+
+
+def test_who_is_over_two_thresholds_counts_for_the_likelier() -> None:
+    """Formula 1 with its argmax. Thresholds: (.5 + .3) / 2 = .4 and (.4 + .6) / 2 = .5, so the third is over both."""
+    labels = np.array([0, 0, 1, 1])
+    chances = np.array([[0.5, 0.2], [0.3, 0.1], [0.45, 0.6], [0.9, 0.4]])
+    assert thresholds(labels, chances) == pytest.approx([0.4, 0.5])
+    counts, likely = confident_joint(labels, chances)
+    assert likely.tolist() == [0, -1, 1, 0] and counts.tolist() == [[1, 0], [1, 1]]
 
 
 def test_what_does_not_fit_is_refused() -> None:

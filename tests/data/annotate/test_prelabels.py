@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from llmos.data.annotate.base import Prelabel
-from llmos.data.annotate.prelabels import uncertainty
 from llmos.data.annotate.service import Annotations
+from llmos.data.annotate.uncertainty import uncertainty
 from llmos.errors import InvalidValue, UnsupportedFeature
 from llmos.infra.database import Database
 

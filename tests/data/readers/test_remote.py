@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -151,6 +152,16 @@ def test_a_page_is_fetched_once_a_version(settings: Settings, web: Web) -> None:
     web.pages["/data/a%20b.jsonl"] = Page(b"new", etag='"2"')
     ((newer, _),) = fetched(f"{web.url}/data/a%20b.jsonl", settings, door(settings, web))
     assert (newer.read_bytes(), path.read_bytes()) == (b"new", ROWS)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"), [("a%00b.jsonl", "a_b.jsonl"), ("%1b[31m.jsonl", "_[31m.jsonl"), ("中" * 150 + ".jsonl", None)]
+)
+def test_names_that_no_file_can_have(settings: Settings, web: Web, name: str, label: str | None) -> None:
+    address = f"/{quote(name, safe='%[]')}"
+    web.pages[address] = Page(ROWS, etag='"1"')
+    ((path, found),) = fetched(f"{web.url}{address}", settings, door(settings, web))
+    assert (path.read_bytes(), found) == (ROWS, label or name)
 
 
 def test_pages_that_are_not_there(settings: Settings, web: Web) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pytest
 
 from llmos.data.readers.folders import local_files
 from llmos.data.recipe import Recipe
 from llmos.data.run import Run
 from llmos.data.store import Datasets, Version
+from llmos.errors import InvalidValue
 from llmos.library.library import Library
 from llmos.plugins import load_plugins
 from llmos.settings import Settings
@@ -65,6 +67,18 @@ def test_bad_input_ends_in_the_ledger(settings: Settings, tmp_path: Path) -> Non
     assert made.exports[0].num_rows == version.num_rows == 3
     told = version.ledger().filter(pl.col("action") == "error").select("_id").collect().get_column("_id").to_list()
     assert sorted(told) == ["a.jsonl#2", "a.jsonl#4", "c.jsonl.gz", "d.csv#3"]
+
+
+def test_one_odd_header_among_many_files(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "bad.csv").write_text("text,text\n1,2\n")
+    with pytest.raises(InvalidValue, match=r"bad\.csv: There are two columns 'text'.*header: false"):
+        run(settings, sources=[{"path": str(tmp_path / "in")}])
+    (tmp_path / "in" / "good.csv").write_text("text\nx\n")
+    _, version = run(settings, sources=[{"path": str(tmp_path / "in")}])
+    assert version.num_rows == 1
+    told = version.ledger().filter(pl.col("action") == "error").select("_id", "detail").collect().rows()
+    assert told == [("bad.csv", "There are two columns 'text'. Is the first line no header? header: false")]
 
 
 def test_lossless_from_json_to_json(settings: Settings, tmp_path: Path) -> None:

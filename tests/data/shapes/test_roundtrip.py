@@ -9,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmos.data.shapes import RowProblem, Writing, convert_rows, shapes
+from llmos.data.shapes import Converter, RowProblem, Writing, convert_rows, make_options, shapes
+from llmos.data.shapes.bridges import path
+from llmos.errors import UnsupportedFeature
 from tests.data.shapes.rows import ROWS, Row
 
 JSON = st.recursive(
@@ -58,6 +60,35 @@ def test_what_another_shape_takes_it_gives_back(name: str) -> None:
             new = convert_rows([row], other, source=name)[0]
             if not isinstance(new, RowProblem):
                 assert convert_rows([new], name, source=other) == [row], other
+
+    check()
+
+
+NEEDED = {"answer": "chosen", "label": True, "renderer": "plain", "side": "source", "separator": " "}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_shape_to_every_other_or_why_not(name: str) -> None:
+    """Without leave to lose anything: a row, a problem that names the field, or a refusal of the pair that says what is missing."""
+    converters = []
+    for other, _ in shapes:
+        try:
+            needs = {need for each in path(shapes.get(name).record, shapes.get(other).record) for need in each.needs}
+            converters.append(Converter(name, other, options=make_options({need: NEEDED[need] for need in needs})))
+        except UnsupportedFeature as refusal:
+            assert "cannot become" in refusal.message
+    assert name in {one.target.name for one in converters}
+
+    @settings(quick, max_examples=8)
+    @given(ROWS[name])
+    def check(row: Row) -> None:
+        for one in converters:
+            new = one.convert(row, 0)
+            if isinstance(new, RowProblem):
+                assert new.field and new.message, (one.target.name, new)
+            else:
+                assert not one.losses
+                assert one.target.write(one.target.read(new), Writing(options=one.options)) == new, one.target.name
 
     check()
 

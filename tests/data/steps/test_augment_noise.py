@@ -109,6 +109,14 @@ def test_bad_dictionaries_are_named(tmp_path: Path) -> None:
         synonyms(str(tmp_path / "bad"), digest_of_files(str(tmp_path / "bad")))
     with pytest.raises(InvalidValue, match="SHA-256"):
         run(tmp_path, [{"text": "x"}], [{"synonym": {"dictionary": str(tmp_path / "bad"), "sha256": "0"}}])
+    (tmp_path / "latin").write_bytes(b"caf\xe9\tbar\n")
+    with pytest.raises(InvalidValue, match="is no dictionary: UnicodeDecodeError"):
+        synonyms(str(tmp_path / "latin"), digest_of_files(str(tmp_path / "latin")))
+    for name in ("index", "data"):
+        for part in ("noun", "verb", "adj", "adv"):
+            (tmp_path / f"{name}.{part}").write_text("glad n 1\n")
+    with pytest.raises(InvalidValue, match="is no dictionary"):
+        synonyms(str(tmp_path), digest_of_files(str(tmp_path)))
 
 
 INDEX = "  1 This line is of the licence\n{lines}"

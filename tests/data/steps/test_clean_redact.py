@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from llmos.data.store import Version
-from llmos.errors import InvalidValue
+from llmos.data.recipe import Recipe
+from llmos.data.run import Run
+from llmos.data.store import Datasets, Version
+from llmos.errors import InvalidValue, NotFound
+from llmos.library.library import Library
 from llmos.safety.pii.vault import PSEUDONYM, Vault
 from llmos.settings import Settings
 from tests.data.mails import mails
@@ -57,6 +61,30 @@ def test_pseudonyms_are_equal_for_equal_values_and_in_another_vault_different(tm
     assert texts(run(tmp_path, ROWS, [{"redact": config}])) == texts(version)
     assert first not in texts(run(tmp_path, ROWS, [{"redact": config | {"key": "other"}}]))[0]
     assert not (tmp_path / "vault" / "default" / "kept").exists()
+
+
+def test_a_new_key_makes_all_pseudonyms_anew(tmp_path: Path) -> None:
+    """Parts that were computed with the key that was deleted are not used again."""
+    config = {"kinds": ["email"], "action": "hash"}
+    before = texts(run(tmp_path, ROWS, [{"redact": config}]))
+    shutil.rmtree(tmp_path / "vault")
+    after = texts(run(tmp_path, ROWS, [{"redact": config}]))
+    assert PSEUDONYM.findall(before[0]) != PSEUDONYM.findall(after[0])
+    assert after[0].split("<")[0] == before[0].split("<")[0]
+
+
+def test_projects_of_a_server_have_keys_of_their_own(tmp_path: Path) -> None:
+    """Else one could test guesses at what another's pseudonyms stand for."""
+    settings = Settings.from_env({"LLMOS_HOME": str(tmp_path)})
+    database = Library.open(settings).database
+    recipe = Recipe.build(
+        {"sources": [{"rows": ROWS}], "process": [{"redact": {"kinds": ["email"], "action": "hash"}}], "executor": "inline"}
+    )
+    made = [texts(Run(recipe=recipe, datasets=Datasets(settings, database, one)).execute()) for one in (None, "red", "blue", "red")]
+    assert made[1] == made[3]
+    assert len({PSEUDONYM.findall(one[0])[0] for one in made}) == 3
+    with pytest.raises(NotFound):
+        Vault(settings, project="red").restore(made[1])
 
 
 def test_only_a_reversible_run_can_be_undone(tmp_path: Path) -> None:

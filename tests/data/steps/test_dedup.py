@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from llmos.data.dedup import moments
 from llmos.data.steps.minhash_dedup import signatures_of
 from llmos.data.store import Version
 from llmos.data.words import folded, pieces_of
@@ -46,6 +47,27 @@ def test_who_stays(tmp_path: Path) -> None:
         run(tmp_path / "3", rows, [{"exact_dedup": {"keep": "best"}}])
     with pytest.raises(InvalidValue, match="goes by numbers"):
         run(tmp_path / "4", rows, [{"exact_dedup": {"keep": "best", "by": "text"}}])
+
+
+def test_dates_are_read_one_by_one() -> None:
+    day, hour = 1_704_153_600_000_000, 3_600_000_000  # 2 January 2024
+    forms = {
+        "2024-01-02": day, "2024/01/02": day, "2024-01-02T10:00": day + 10 * hour, " 2024-01-02 10:00:00 ": day + 10 * hour,
+        "2024-01-02T10:00:00.5": day + 10 * hour + 500_000, "2024-01-02T10:00:00Z": day + 10 * hour,
+        "2024-01-02T10:00:00+02:00": day + 8 * hour, "2024-01-02 10:00:00+0200": day + 8 * hour,
+        "Tue, 02 Jan 2024 10:00:00 +0200": day + 8 * hour, "2 Jan 2024 10:00:00 GMT": day + 10 * hour,
+        "Tue, 2 Jan 2024 10:00:00 +0200 (CEST)": day + 8 * hour, "yesterday": None, "": None, "01/02/2024": None,
+    }  # fmt: skip
+    assert moments(pl.Series([*forms])).to_list() == [*forms.values()]
+    assert [moments(pl.Series([one])).item() for one in forms] == [*forms.values()]
+
+
+@pytest.mark.parametrize("batch_bytes", [10, 1 << 20])
+def test_the_newest_does_not_depend_on_batches(batch_bytes: int, tmp_path: Path) -> None:
+    dates = ["no date", "02/03/2024", "2024-01-02", "2025-05-05T10:00:00Z", "Tue, 06 May 2025 10:00:00 +0000", None]
+    rows = [{"text": "same", "at": date} for date in dates]
+    made = run(tmp_path, rows, [{"exact_dedup": {"keep": "newest", "by": "at"}}], read={"batch_bytes": batch_bytes})
+    assert made.scan().collect()["_id"].to_list() == ["rows#5"]
 
 
 def test_urls(tmp_path: Path) -> None:
@@ -88,7 +110,7 @@ def test_signatures_estimate_the_similarity() -> None:
         other = [draw.choice(words) if draw.random() < 0.03 else word for word in one]
         sets = [{tuple(text[place : place + 5]) for place in range(196)} for text in (one, other)]
         true = len(sets[0] & sets[1]) / len(sets[0] | sets[1])
-        found, _ = signatures_of(folded(pieces_of(pl.Series([" ".join(one), " ".join(other)]))), 5, 256)
+        found, _ = signatures_of(folded(pieces_of(pl.Series([" ".join(one), " ".join(other)]))).hashed, 5, 256)
         errors.append((float((found[0] == found[1]).mean()) - true) / (true * (1 - true) / 256 + 1e-9) ** 0.5)
     assert abs(float(np.mean(errors))) < 0.5 and 0.6 < float(np.std(errors)) < 1.6
 

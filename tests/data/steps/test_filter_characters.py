@@ -19,11 +19,14 @@ from tests.data.texts import documents
 
 SPECIAL = {chr(code) for code in np.flatnonzero(table() & Kind.SPECIAL)}
 ALPHABET = "ab \n\r\t.，é中了😀\u2028\x1c0٣İøØΣς\u0307"
+TURNING = "ГΠπⓂ"  # special in one case only
+OTHER_LENGTH = "ΩKẞ"  # of more or fewer bytes in lower case
 
 
-def random_texts(count: int = 800) -> list[str]:
+def random_texts(count: int = 800, more: str = "") -> list[str]:
     draw = random.Random(4)
-    made = ["".join(draw.choice(ALPHABET) for _ in range(draw.randint(0, 60))) for _ in range(count)]
+    alphabet = ALPHABET + more
+    made = ["".join(draw.choice(alphabet) for _ in range(draw.randint(0, 60))) for _ in range(count)]
     return [*made, "", "\n", "a", "abcdefghij", "abcdefghijk", "\r\n\r\n", "word " * 40]
 
 
@@ -72,11 +75,19 @@ PLAIN: dict[str, Callable[[str], float]] = {
 }
 
 
+@pytest.mark.parametrize("more", ["", TURNING, OTHER_LENGTH, TURNING + OTHER_LENGTH])
 @pytest.mark.parametrize("name", PLAIN)
-def test_a_signal_is_what_plain_python_counts(name: str) -> None:
-    texts = random_texts()
+def test_a_signal_is_what_plain_python_counts(name: str, more: str) -> None:
+    texts = random_texts(more=more)
     assert signal(name, texts) == pytest.approx([PLAIN[name](text) for text in texts], abs=1e-12)
     assert signal(name, []) == []
+
+
+def test_stop_words_are_found_in_any_case_and_length() -> None:
+    texts = ["Гaf ΠAF ΩMEGA " * 3 + "x" * 7, "plain words", "Ωmega", "x" * 200 + " " + "X" * 200, "K"]
+    listed = ["af", "ωmega", "k", "x" * 200, "xxxxxxx"]
+    plain = [sum(word in listed for word in words(text, lower=True)) / len(words(text, lower=True)) for text in texts]
+    assert signal("stopwords_ratio", texts, words=listed) == pytest.approx(plain)
 
 
 def test_ngrams_of_other_lengths() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from llmos.data.synth.asked import Answer
+from llmos.data.synth.making import json_of
 from llmos.errors import InvalidValue, UnsupportedFeature
 from llmos.library.library import Library
 from llmos.library.lineage import Lineage
@@ -260,3 +262,51 @@ def test_lineage_names_the_models(tmp_path: Path) -> None:
     edges = Lineage(database).parents(f"dataset:{version.name}@{version.version}")
     assert [edge.parent for edge in edges if edge.relation == "model"] == ["model:" + models.exact("fake").replace(":", "@")]
     models.close()
+
+
+def any_answer(prompt: str) -> str:
+    """Something that each step takes."""
+    asked = user_text(prompt)
+    if "instructions" in asked and "as JSON" in asked:
+        return json.dumps({"instructions": ["Name three rivers of Asia."]})
+    if "as JSON" in asked:
+        return json.dumps({"pairs": [{"question": "Where does it flow?", "answer": "through Brazil and Peru"}]})
+    return f"[{asked.rpartition(chr(10))[2]}]" if "to French" in asked else "Something else is said at this place."
+
+
+@pytest.mark.parametrize(
+    ("step", "config", "num_new"),
+    [
+        ("paraphrase", {}, 1),
+        ("back_translate", {"languages": ["fr"], "min_likeness": 0}, 1),
+        ("self_instruct", {}, 1),
+        ("evolve_instruction", {}, 1),
+        ("qa_from_document", {}, 1),
+        ("preference_pairs", {"other_model": "other", "other_temperature": 0, "judge_model": "judge"}, 1),
+        ("translate", {"target_language": "de"}, 0),
+        ("summarise", {}, 0),
+    ],
+)
+def test_every_row_that_a_model_wrote_in_says_so(tmp_path: Path, step: str, config: dict[str, Any], num_new: int) -> None:
+    given, _ = writer(tmp_path, any_answer)
+    other, _ = echo(tmp_path / "other", lambda prompt: "I know nothing of such questions!")
+    judge, _ = reading(tmp_path / "judge", Family.CAUSAL)
+    models = Given(tmp_path, {"echo": given.session("echo"), "other": other, "judge": judge})
+    version = run(tmp_path, rows(AMAZON), [{step: {"model": "echo", **config}}], models=models)
+    marked = [row for row in version.scan().select("_id", "synthetic", "model", "parent").collect().rows() if row[1]]
+    assert [(kind, parent) for _, kind, _, parent in marked] == [(step, "rows#1")]
+    assert (marked[0][0] != "rows#1") == bool(num_new)
+    refs = {name: models.session(name).card.ref for name in models.sessions}
+    assert marked[0][2] == ("+".join(dict.fromkeys(refs.values())) if step == "preference_pairs" else refs["echo"])
+    database = Library.open(Settings.from_env({"LLMOS_HOME": str(tmp_path)})).database
+    edges = Lineage(database).parents(f"dataset:{version.name}@{version.version}")
+    named = {"echo", "other", "judge"} if step == "preference_pairs" else {"echo"}
+    assert {edge.parent for edge in edges if edge.relation == "model"} == {
+        "model:" + models.exact(name).replace(":", "@") for name in named
+    }
+    models.close()
+
+
+def test_brackets_without_end_are_no_json() -> None:
+    with pytest.raises(ValueError, match="The answer is not JSON"):
+        json_of(Answer(body={"text": "[" * 100_000}))

@@ -20,9 +20,7 @@ from tests.data.readers.reading import Reading
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 LINE = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
-WORD = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=8).filter(
-    lambda word: not word.startswith(("#", "-DOCSTART"))
-)
+WORD = st.just("#") | st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=8)
 FLAT = st.fixed_dictionaries(
     {
         "text": TEXT.map(lambda text: "t" + text),  # a column of numbers in quotes would come back as numbers from CSV
@@ -125,7 +123,9 @@ def test_translations(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
 def test_conllu_back_and_forth(tmp_path: Path) -> None:
     text = (
         "# sent_id = 1\n# text = vámonos\n1-2\tvámonos\t_\t_\t_\t_\t_\t_\t_\t_\n1\tvamos\tir\tVERB\t_\tMood=Imp\t0\troot\t_\t_\n"
-        "2\tnos\tnosotros\tPRON\t_\t_\t1\tobj\t_\t_\n2.1\tx\t_\t_\t_\t_\t_\t_\t_\t_\n\n"
+        "2\tnos\tnosotros\tPRON\t_\t_\t1\tobj\t_\t_\n2.1\tx\t_\t_\t_\t_\t_\t_\t_\t_\n2.2\ty\t_\t_\t_\t_\t_\t_\t_\t_\n\n"
+        "0.1\tx\t_\t_\t_\t_\t_\t_\t_\t_\n1-2\tal\t_\t_\t_\t_\t_\t_\t_\t_\n1\ta\t_\tADP\t_\t_\t0\troot\t_\t_\n"
+        "1.1\ty\t_\t_\t_\t_\t_\t_\t_\t_\n2\tel\t_\tDET\t_\t_\t1\tdet\t_\t_\n\n"
     )
     (tmp_path / "a.conllu").write_text(text)
     export(frames(Reading(tmp_path / "a.conllu").rows), tmp_path / "b.conllu")
@@ -149,8 +149,12 @@ def test_what_cannot_be_held_is_told(tmp_path: Path) -> None:
         export(frames([{"text": "a"}, {"text": "b\nc"}]), tmp_path / "a.txt")
     with pytest.raises(InvalidValue, match="needs a column 'tokens'"):
         export(frames([{"text": "a"}]), tmp_path / "a.conll")
+    with pytest.raises(InvalidValue, match="begins a document"):
+        export(frames([{"tokens": ["-DOCSTART-"], "tags": ["O"]}]), tmp_path / "a.conll")
     with pytest.raises(InvalidValue, match="cannot hold white space"):
         export(frames([{"tokens": ["a b"], "tags": ["O"]}]), tmp_path / "a.conll")
+    with pytest.raises(InvalidValue, match="the range '7-8"):
+        export(frames([{"tokens": ["a"], "tags": ["X"], "ranges": ["7-8\tab"]}]), tmp_path / "a.conllu")
     with pytest.raises(InvalidValue, match="JSON cannot hold the column 'x' of Binary"):
         export(frames([{"x": b"a"}]), tmp_path / "a.jsonl")
     with pytest.raises(InvalidValue, match="one column"):
@@ -175,6 +179,9 @@ def test_notes(tmp_path: Path) -> None:
         "nested values of l are JSON text (2 times)",
     )
     assert export(frames([{"text": "a", "x": float("inf")}]), tmp_path / "a.jsonl").notes == ("NaN or infinity in x is null",)
+    nested: list[dict[str, Any]] = [{"x": [{"v": [1.0, float("nan")]}, {"v": None}, {"v": [float("inf")]}]}, {"x": None}]
+    assert export(frames(nested), tmp_path / "a.jsonl").notes == ("NaN or infinity in x is null (2 times)",)
+    assert "NaN or infinity in x is null (2 times)" in export(frames([{"t": 1, **row} for row in nested]), tmp_path / "a.csv").notes
     assert export(frames([{"text": "a", "x": 1}]), tmp_path / "a.txt").notes == ("the column x has no place in a txt file",)
 
 
@@ -219,6 +226,10 @@ def test_the_hugging_face_layout(tmp_path: Path) -> None:
         {"name": "m", "list": [{"name": "role", "dtype": "string"}, {"name": "k", "dtype": "null"}]},
         {"name": "tags", "sequence": "string"},
     ]
+    export(
+        frames([{"n": 1, "split": None}, {"n": 2, "split": "train"}, {"n": 3, "split": "test"}]), f"{tmp_path}/null", "huggingface"
+    )
+    assert [row["n"] for path, _ in local_files(f"{tmp_path}/null", "train") for row in Reading(path).rows] == [1, 2]
     with pytest.raises(InvalidValue, match=r"Say one of them: split: test \| train \| all"):
         list(local_files(f"{tmp_path}/set"))
     found = [Reading(path) for path, _ in local_files(f"{tmp_path}/set", "test")]

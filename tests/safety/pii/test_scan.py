@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import random
 import re
+import resource
 from email.parser import HeaderParser
 from email.utils import parseaddr
 
@@ -102,6 +103,20 @@ PEM = (
 def test_private_keys_are_found_whole(scanner: Scanner, text: str, wanted: str) -> None:
     found = [text[one.start : one.end] for one in scanner.find(text) if one.kind == "private_key"]
     assert [one.strip() for one in found] == ([wanted.strip()] if wanted else [])
+
+
+def test_a_heading_of_a_key_before_a_long_text_takes_no_memory() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert Scanner(["private_key"]).find("-----BEGIN PRIVATE KEY-----" + " some prose" * (1 << 20)) == []
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 << 10  # kilobytes
+
+
+def test_small_numbers_after_a_word_for_hosts_are_addresses() -> None:
+    text = "IPs: 8.8.8.8, 1.1.1.1 (not section 2.1.3.4)"
+    assert [text[one.start : one.end] for one in Scanner(["ip_address"]).find(text) if one.confidence >= 0.5] == [
+        "8.8.8.8",
+        "1.1.1.1",
+    ]
 
 
 def test_a_value_that_is_also_part_of_something_longer_is_found_in_its_own_place() -> None:

@@ -10,18 +10,20 @@ An annotation project belongs to a project of access (whose data nobody else see
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
 from llmos.data.annotate.tasks import Task, tasks
 from llmos.data.annotate.tasks.base import ProjectConfig
-from llmos.errors import LLMOSError
+from llmos.errors import InvalidValue, LLMOSError
 
 MAX_ANNOTATOR = 128
 MAX_KEY = 128
 MAX_PROBLEMS = 100  # of an import that are told one by one; all are counted
 MAX_NEXT = 50
+MAX_REASON = 1000
+MAX_NOTE = 2000
 
 
 class ItemState(StrEnum):
@@ -131,7 +133,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryEntry:
-    """action: save, skip, undo, adjudicate or import. previous: value and skipped before, None when there was nothing. undone:
+    """action: save, skip, undo, adjudicate or import. previous: what stood there before, None when there was nothing. undone:
     whether its annotator took it back."""
 
     number: int
@@ -206,7 +208,8 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
-    """num_known: rows that were there already, with the same data. problems: the first 100 of num_problems rows left out."""
+    """num_known: rows whose items were there already, with the same data; what they
+    bring beside it is joined. problems: the first 100 of num_problems rows left out."""
 
     num_added: int = 0
     num_known: int = 0
@@ -237,13 +240,24 @@ class LabelErrors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What somebody said of an item that is on its way in. value None: skipped, with the reason."""
+
+    annotator: str
+    value: dict[str, Any] | None = None
+    skipped: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """An item on its way in. annotations: (annotator, value) that came with it."""
+    """An item on its way in, with what was said of it, suggested and decided."""
 
     data: dict[str, Any]
     key: str | None = None
     prelabel: Prelabel | None = None
-    annotations: tuple[tuple[str, dict[str, Any]], ...] = field(default=())
+    annotations: tuple[Said, ...] = ()
+    adjudicated: Adjudicated | None = None
 
 
 Numbered = tuple[int, Row | LLMOSError]  # a row of an input with its number, from 1; or why it could not be read
@@ -256,6 +270,19 @@ def rank_of(order: str, item: int, uncertainty: float | None) -> float:
     if order == "uncertainty":
         return 1.0 if uncertainty is None else -uncertainty
     return 0.0
+
+
+def checked_annotator(name: str) -> str:
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_ANNOTATOR or not name.isprintable() or not name.strip():
+        raise InvalidValue(f"The name of an annotator must be 1 to {MAX_ANNOTATOR} printable characters.", param="annotator")
+    return name
+
+
+def checked_reason(reason: str) -> str:
+    """Why an item is skipped."""
+    if not reason.strip() or len(reason) > MAX_REASON or not reason.isprintable():
+        raise InvalidValue(f"Say why, in 1 to {MAX_REASON} printable characters.", param="reason")
+    return reason.strip()
 
 
 def defined(figure: float) -> float | None:

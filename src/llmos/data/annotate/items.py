@@ -12,23 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from llmos.access.projects import utc_after
-from llmos.data.annotate.base import (
-    MAX_ANNOTATOR,
-    MAX_KEY,
-    MAX_PROBLEMS,
-    AnnotationProject,
-    Given,
-    HistoryEntry,
-    ImportReport,
-    Item,
-    ItemState,
-    Numbered,
-    Problem,
-    Row,
-    rank_of,
-)
-from llmos.data.annotate.rows import dumped, given_from, history_from, item_from, key_of
-from llmos.data.annotate.tasks.base import Task, checked_item, checked_value
+from llmos.data.annotate.base import AnnotationProject, Given, HistoryEntry, ImportReport, Item, ItemState, Numbered, Row, Said
+from llmos.data.annotate.incoming import Incoming, Ready
+from llmos.data.annotate.lookup import current, no_item
+from llmos.data.annotate.rows import dumped, given_from, history_from, item_from, loaded
 from llmos.errors import InvalidValue, LLMOSError, NotFound
 from llmos.infra.database import Database
 from llmos.infra.tables import annotation_answers, annotation_history, annotation_items, annotation_projects
@@ -49,39 +36,47 @@ class ItemStore:
 
     def add(self, annotation: AnnotationProject, rows: Iterable[Numbered]) -> ImportReport:
         """rows: each with its number in the input, from 1; one that could not be read stands there as its error. On disk when it
-        returns. A key that is there with other data is a problem of that row."""
-        adding = _Adding(annotation)
+        returns. A key that is there with other data is a problem of that row; so is another answer of the same annotator, another
+        suggestion or another decision at an item that is there."""
+        incoming = Incoming(annotation)
         piece: list[tuple[int, Row]] = []
         for number, row in rows:
             if isinstance(row, LLMOSError):
-                adding.problem(number, row)
+                incoming.problem(number, row)
             else:
                 piece.append((number, row))
             if len(piece) >= PIECE:
-                self._put(adding, piece)
+                self._put(incoming, piece)
                 piece = []
-        self._put(adding, piece)
-        return adding.report
+        self._put(incoming, piece)
+        return incoming.report
 
-    def _put(self, adding: _Adding, piece: list[tuple[int, Row]]) -> None:
-        ready = list(adding.checked(piece))
+    def _put(self, incoming: Incoming, piece: list[tuple[int, Row]]) -> None:
+        ready = list(incoming.checked(piece))
         if not ready:
             return
+        table, of = annotation_projects, incoming.annotation.id
         with self.database.begin() as connection:
-            known = _known(connection, adding.annotation.id, [one["key"] for one, _, _ in ready])
-            table = annotation_projects
-            newest = connection.execute(
-                sa.select(table.c.num_items).where(table.c.id == adding.annotation.id).with_for_update()
-            ).scalar_one_or_none()
+            held = sa.select(table.c.num_items).where(table.c.id == of).with_for_update(key_share=True)
+            newest = connection.execute(held).scalar_one_or_none()
             if newest is None:
-                raise NotFound(f"There is no annotation project {adding.annotation.id!r}.", param="id")
-            items, said, newest = adding.placed(ready, known, newest)
-            if items:
-                connection.execute(sa.insert(annotation_items), items)
-                connection.execute(sa.update(table).where(table.c.id == adding.annotation.id).values(num_items=newest))
-            if said:
-                connection.execute(sa.insert(annotation_answers), said)
-                connection.execute(sa.insert(annotation_history), [_imported(one) for one in said])
+                raise NotFound(f"There is no annotation project {of!r}.", param="id")
+            incoming.follow(current(connection, incoming.annotation))
+            # Read while the project is held: what another import brings meanwhile is known, or comes after.
+            known = _known(connection, of, [one.key for one in ready])
+            items, more = [], []
+            for row in ready:
+                item, data = known.setdefault(row.key, (newest + 1, row.data))
+                if item > newest:
+                    newest = item
+                    items.append(row)
+                elif data == row.data or loaded(data) == loaded(row.data):
+                    incoming.known += 1
+                    more += [(item, row)] if row.brings else []
+                else:
+                    incoming.problem(row.number, InvalidValue(f"There is an item {row.key!r} with other data.", param="id"))
+            _new(connection, incoming, items, newest)
+            _join(connection, incoming, more)
 
     def get(self, annotation: AnnotationProject, item: int) -> Item:
         """With all that was said of it. Raises NotFound."""
@@ -100,7 +95,8 @@ class ItemStore:
         after: int = 0,
         limit: int = PAGE,
     ) -> ItemList:
-        """By number, those after `after`, with all that was said of them. differs: and nobody has decided."""
+        """By number, those after `after`, with all that was said of them. differs: annotators gave different answers, also where a reviewer
+        has decided."""
         wanted = [annotation_items.c.item > after]
         if state is not None:
             wanted.append(annotation_items.c.state == state.value)
@@ -133,103 +129,127 @@ class ItemStore:
         return [item_from(row, tuple(said.get(row.item, ()))) for row in rows]
 
 
-class _Adding:
-    """One import: what it has found so far."""
-
-    def __init__(self, annotation: AnnotationProject) -> None:
-        self.annotation = annotation
-        self.task: Task = annotation.kind
-        self.config = annotation.settings
-        self.problems: list[Problem] = []
-        self.added = self.known = self.said = self.wrong = 0
-
-    @property
-    def report(self) -> ImportReport:
-        return ImportReport(
-            num_added=self.added,
-            num_known=self.known,
-            num_annotations=self.said,
-            num_problems=self.wrong,
-            problems=tuple(sorted(self.problems, key=lambda one: one.row)),
+def _new(connection: sa.Connection, incoming: Incoming, rows: list[Ready], newest: int) -> None:
+    """Rows whose items are not there yet; the last of them gets the number `newest`."""
+    of, now = incoming.annotation.id, utc_after()
+    items, said, history = [], [], []
+    for item, row in enumerate(rows, start=newest - len(rows) + 1):
+        place = {"annotation_id": of, "item": item}
+        values = [one.value for one in row.said if one.value is not None]
+        state = incoming.state(values, row.adjudicated)
+        items.append(
+            {**place, "key": row.key, "data": row.data, "adjudicated": row.adjudicated, **state, **incoming.suggested(item, row)}
         )
-
-    def problem(self, number: int, error: LLMOSError) -> None:
-        self.wrong += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(Problem(row=number, message=str(error), param=error.param))
-
-    def checked(self, piece: list[tuple[int, Row]]) -> Iterator[tuple[dict[str, Any], list[tuple[str, dict[str, Any]]], int]]:
-        """Of each good row the columns of its item, what was said of it, and the row's number."""
-        for number, row in piece:
-            try:
-                data = checked_item(self.task, row.data)
-                said = [
-                    (checked_annotator(who), checked_value(self.task, value, data, self.config)) for who, value in row.annotations
-                ]
-                twice = next((who for who, _ in said if [one for one, _ in said].count(who) > 1), None)
-                if twice is not None:
-                    raise InvalidValue(f"The annotator {twice!r} annotates this item twice.", param="annotations")
-                prelabel = None
-                if row.prelabel is not None:
-                    value = checked_value(self.task, row.prelabel.value, data, self.config, "prelabel")
-                    prelabel = dumped({"value": value, "model": row.prelabel.model, "probabilities": row.prelabel.probabilities})
-                key = row.key if row.key is not None else key_of(data)
-                if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
-                    raise InvalidValue(f"The id of an item must be 1 to {MAX_KEY} printable characters.", param="id")
-            except LLMOSError as error:
-                self.problem(number, error)
-                continue
-            yield {"key": key, "data": dumped(data), "prelabel": prelabel}, said, number
-
-    def placed(self, ready: Any, known: dict[str, str], newest: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
-        """Rows of items and of annotations; the number of the newest item."""
-        items, said, now = [], [], utc_after()
-        for columns, given, number in ready:
-            if columns["key"] in known:
-                if known[columns["key"]] == columns["data"]:
-                    self.known += 1
-                else:
-                    self.problem(number, InvalidValue(f"There is an item {columns['key']!r} with other data.", param="id"))
-                continue
-            known[columns["key"]] = columns["data"]
-            newest += 1
-            place = {"annotation_id": self.annotation.id, "item": newest}
-            values = [value for _, value in given]
-            done = len(values) >= self.config.overlap
-            items.append(
-                {
-                    **place,
-                    **columns,
-                    "state": (ItemState.DONE if done else ItemState.OPEN).value,
-                    "num_done": len(values),
-                    "differs": int(done and self.task.differ(values)),
-                    "rank": rank_of(self.config.order, newest, None),
-                }
-            )
-            said += [{**place, **_answer(who, value, now)} for who, value in given]
-            self.added += 1
-            self.said += len(given)
-        return items, said, newest
+        said += [{**place, **_answer(one, now)} for one in row.said]
+        history += _imported(place, row.said, row.adjudicated, now)
+        incoming.said += len(values)
+    if items:
+        table = annotation_projects
+        connection.execute(sa.insert(annotation_items), items)
+        connection.execute(sa.update(table).where(table.c.id == of).values(num_items=newest))
+    incoming.added += len(items)
+    _write(connection, said, history)
 
 
-def _answer(who: str, value: dict[str, Any], now: str) -> dict[str, Any]:
-    times = {"created_at": now, "updated_at": now}
-    return {"annotator": who, "value": dumped(value), "skipped": None, "seconds": 0.0, "version": 1, "source": "import", **times}
+def _join(connection: sa.Connection, incoming: Incoming, rows: list[tuple[int, Ready]]) -> None:
+    """What rows bring to items that are there."""
+    of, table = incoming.annotation.id, annotation_items
+    numbers = sorted({item for item, _ in rows})
+    found: dict[int, Any] = {}
+    for start in range(0, len(numbers), _BOUND):
+        wanted = sa.select(table).where(table.c.annotation_id == of, table.c.item.in_(numbers[start : start + _BOUND]))
+        held = wanted.order_by(table.c.item).with_for_update()
+        found |= {row.item: dict(row._mapping) for row in connection.execute(held)}
+    said = {
+        item: {one.annotator: (one.value, one.skipped) for one in given}
+        for item, given in answers_of(connection, of, numbers).items()
+    }
+    for item, row in rows:
+        try:
+            _join_one(connection, incoming, found[item], said.setdefault(item, {}), row)
+        except InvalidValue as problem:
+            incoming.problem(row.number, problem)
 
 
-def _imported(answer: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: answer[name] for name in ("annotation_id", "item", "annotator", "value", "seconds")}
-    return {**kept, "at": answer["created_at"], "action": "import", "previous": None, "undone": 0}
+Answers = dict[str, tuple[dict[str, Any] | None, str | None]]  # annotator -> value, or why it was skipped
 
 
-def _known(connection: sa.Connection, annotation_id: str, keys: list[str]) -> dict[str, str]:
-    """Those of the keys that are there, with their data."""
+def _join_one(connection: sa.Connection, incoming: Incoming, item: dict[str, Any], said: Answers, row: Ready) -> None:
+    """item: its columns; said: of it. Both are kept up to date. Raises InvalidValue, having joined nothing, where something else is
+    there."""
+    other = next(
+        (one.annotator for one in row.said if said.get(one.annotator, (one.value, one.skipped)) != (one.value, one.skipped)), None
+    )
+    if other is not None:
+        raise InvalidValue(f"{other!r} has said something else of the item {row.key!r}.", param="annotations")
+    decided, suggested = item["adjudicated"] is None and row.adjudicated, item["prelabel"] is None and row.prelabel
+    if row.adjudicated and not decided and loaded(row.adjudicated)["value"] != loaded(item["adjudicated"])["value"]:
+        raise InvalidValue(f"The item {row.key!r} is decided otherwise.", param="adjudicated")
+    if row.prelabel and not suggested and row.prelabel != item["prelabel"]:
+        raise InvalidValue(f"The item {row.key!r} has another pre-label.", param="prelabel")
+    place = {"annotation_id": item["annotation_id"], "item": item["item"]}
+    fresh, now = [one for one in row.said if one.annotator not in said], utc_after()
+    said.update({one.annotator: (one.value, one.skipped) for one in fresh})
+    incoming.said += sum(one.value is not None for one in fresh)
+    item["adjudicated"] = item["adjudicated"] or row.adjudicated
+    values = [value for value, _ in said.values() if value is not None]
+    changes = {"adjudicated": item["adjudicated"], **incoming.state(values, item["adjudicated"])}
+    if suggested:
+        changes |= incoming.suggested(item["item"], row)
+    item |= changes
+    table = annotation_items.c
+    connection.execute(
+        sa.update(annotation_items).where(*(table[name] == value for name, value in place.items())).values(**changes)
+    )
+    _write(
+        connection,
+        [{**place, **_answer(one, now)} for one in fresh],
+        _imported(place, fresh, row.adjudicated if decided else None, now),
+    )
+
+
+def _write(connection: sa.Connection, answers: list[dict[str, Any]], history: list[dict[str, Any]]) -> None:
+    for table, added in ((annotation_answers, answers), (annotation_history, history)):
+        if added:
+            connection.execute(sa.insert(table), added)
+
+
+def _answer(one: Said, now: str) -> dict[str, Any]:
+    """A row of what was said."""
+    value = None if one.value is None else dumped(one.value)
+    facts = {"skipped": one.skipped, "seconds": one.seconds, "version": 1, "source": "import", "created_at": now, "updated_at": now}
+    return {"annotator": one.annotator, "value": value, **facts}
+
+
+def _imported(place: dict[str, Any], said: Iterable[Said], adjudicated: str | None, now: str) -> list[dict[str, Any]]:
+    """Lines of the history. A skip has its reason as the value."""
+    rest = {**place, "at": now, "previous": None, "undone": 0}
+    found = [
+        {
+            **rest,
+            "annotator": one.annotator,
+            "action": "import",
+            "value": dumped(one.value or {"reason": one.skipped}),
+            "seconds": one.seconds,
+        }
+        for one in said
+    ]
+    if adjudicated is not None:
+        decided = loaded(adjudicated)
+        found.append(
+            {**rest, "annotator": decided["reviewer"], "action": "adjudicate", "value": dumped(decided["value"]), "seconds": 0.0}
+        )
+    return found
+
+
+def _known(connection: sa.Connection, annotation_id: str, keys: list[str]) -> dict[str, tuple[int, str]]:
+    """Those of the keys that are there, with the numbers of their items and their data."""
     table, found = annotation_items.c, {}
     for start in range(0, len(keys), _BOUND):
-        wanted = sa.select(table.key, table.data).where(
+        wanted = sa.select(table.key, table.item, table.data).where(
             table.annotation_id == annotation_id, table.key.in_(keys[start : start + _BOUND])
         )
-        found.update({row.key: row.data for row in connection.execute(wanted)})
+        found.update({row.key: (row.item, row.data) for row in connection.execute(wanted)})
     return found
 
 
@@ -244,13 +264,3 @@ def answers_of(connection: sa.Connection, annotation_id: str, items: list[int]) 
         for row in connection.execute(wanted.order_by(table.item, table.created_at, table.annotator)):
             found.setdefault(row.item, []).append(given_from(row))
     return found
-
-
-def no_item(annotation: AnnotationProject, item: int) -> NotFound:
-    return NotFound(f"There is no item {item} in {annotation.name!r}.", param="item")
-
-
-def checked_annotator(name: str) -> str:
-    if not isinstance(name, str) or not 1 <= len(name) <= MAX_ANNOTATOR or not name.isprintable() or not name.strip():
-        raise InvalidValue(f"The name of an annotator must be 1 to {MAX_ANNOTATOR} printable characters.", param="annotator")
-    return name

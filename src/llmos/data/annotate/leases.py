@@ -2,8 +2,9 @@
 
     free places of an item = overlap - annotations - reservations of others that are not over        only > 0 is handed out
 
-Who reserves holds the item's row (or SQLite's write lock) and counts again, so two annotators never get the same place. A page that
-was closed and opened again gets the items that are reserved for its annotator already.
+Who reserves holds the item's row (or SQLite's write lock) and counts again, so two annotators never get the same place. Who has said
+something already and has the item again, to change it, is counted once. A page that was closed and opened again gets the items that
+are reserved for its annotator already.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from llmos.data.annotate.base import MAX_NEXT, AnnotationProject, Assigned, ItemState
-from llmos.data.annotate.lookup import at, locked, may_annotate, said_by
+from llmos.data.annotate.lookup import at, current, locked, may_annotate, said_by
 from llmos.data.annotate.rows import assigned_from, given_from
 from llmos.errors import InvalidValue
 from llmos.infra.database import Database
@@ -111,8 +112,14 @@ class Leases:
         return [row.item for row in found], (found[0].rank, found[0].item) if found else start
 
     def _taken(self, annotator: str) -> Any:
-        """Places of an item that are reserved for others."""
-        items, lease = annotation_items.c, annotation_leases.c
+        """Places of an item that are reserved for others, who have said nothing yet."""
+        items, lease, answers = annotation_items.c, annotation_leases.c, annotation_answers.c
+        said = sa.exists().where(
+            answers.annotation_id == lease.annotation_id,
+            answers.item == lease.item,
+            answers.annotator == lease.annotator,
+            answers.value.is_not(None),
+        )
         return (
             sa.select(sa.func.count())
             .select_from(annotation_leases)
@@ -121,6 +128,7 @@ class Leases:
                 lease.item == items.item,
                 lease.annotator != annotator,
                 lease.until > self.clock(),
+                ~said,
             )
             .correlate(annotation_items)
             .scalar_subquery()
@@ -132,18 +140,20 @@ class Leases:
         made, until = [], self.clock() + annotation.settings.lease_s
         table, lease = annotation_items, annotation_leases
         with self.database.begin(durable=False) as connection:
+            rows = {item: locked(connection, annotation, item) for item in sorted(places)}  # everybody in this order: no circle
+            annotation = current(connection, annotation)
             for item in places:
-                row = locked(connection, annotation, item)
+                row, said = rows[item], said_by(connection, annotation, item, annotator)
                 if not anyhow:
                     taken = connection.execute(
                         sa.select(self._taken(annotator)).select_from(table).where(*at(table, annotation, item))
                     ).scalar_one()
-                    if row.state != ItemState.OPEN or row.num_done + taken >= annotation.settings.overlap:
+                    full = row.num_done + taken >= annotation.settings.overlap
+                    if full or said is not None or row.state != ItemState.OPEN:
                         continue
                 own = (*at(lease, annotation, item), lease.c.annotator == annotator)
                 if not connection.execute(sa.update(lease).where(*own).values(until=until)).rowcount:
                     values = {"annotation_id": annotation.id, "item": item, "annotator": annotator, "until": until}
                     connection.execute(sa.insert(lease).values(**values))
-                said = said_by(connection, annotation, item, annotator) if anyhow else None
                 made.append(assigned_from(row, said, until))
         return made

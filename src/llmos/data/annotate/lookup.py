@@ -7,10 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from llmos.data.annotate.base import AnnotationProject, Given
-from llmos.data.annotate.items import no_item
-from llmos.data.annotate.rows import given_from
-from llmos.errors import NotAllowed
-from llmos.infra.tables import annotation_answers, annotation_items
+from llmos.data.annotate.rows import given_from, project_from
+from llmos.errors import NotAllowed, NotFound
+from llmos.infra.tables import annotation_answers, annotation_items, annotation_projects
 
 
 # Built once: a save waits for none of it to be put together again. Parameters: of (project), item, who.
@@ -20,6 +19,7 @@ def here(table: sa.Table) -> tuple[Any, Any]:
 
 
 _ITEM = sa.select(annotation_items).where(*here(annotation_items)).with_for_update()
+_VERSION = sa.select(annotation_projects.c.version).where(annotation_projects.c.id == sa.bindparam("of"))
 _SAID = sa.select(annotation_answers).where(*here(annotation_answers), annotation_answers.c.annotator == sa.bindparam("who"))
 
 
@@ -34,6 +34,19 @@ def locked(connection: sa.Connection, annotation: AnnotationProject, item: int) 
     if row is None:
         raise no_item(annotation, item)
     return row
+
+
+def no_item(annotation: AnnotationProject, item: int) -> NotFound:
+    return NotFound(f"There is no item {item} in {annotation.name!r}.", param="item")
+
+
+def current(connection: sa.Connection, annotation: AnnotationProject) -> AnnotationProject:
+    """The project as it is now: it was looked up in another transaction, and its overlap or labels may have changed since. Call it
+    with the item or the project locked: who changes the overlap holds all of them, so one of the two sees what the other did."""
+    table = annotation_projects
+    if connection.execute(_VERSION, {"of": annotation.id}).scalar_one() == annotation.version:
+        return annotation
+    return project_from(connection.execute(sa.select(table).where(table.c.id == annotation.id)).one())
 
 
 def said_by(connection: sa.Connection, annotation: AnnotationProject, item: int, annotator: str) -> Given | None:

@@ -36,7 +36,8 @@ def progress(database: Database, annotation: AnnotationProject, clock: Callable[
         .group_by(answers.annotator)
         .order_by(answers.annotator)
     )
-    reserved = sa.select(count).where(lease.annotation_id == annotation.id, lease.until > clock())
+    same = sa.and_(lease.annotation_id == items.annotation_id, lease.item == items.item)
+    reserved = sa.select(count).where(here, same, items.state == "open", lease.until > clock())
     with database.begin(read_only=True) as connection:
         states = {
             (row.state, row.differs): row.number
@@ -70,18 +71,16 @@ def progress(database: Database, annotation: AnnotationProject, clock: Callable[
 
 
 def agreement(database: Database, annotation: AnnotationProject) -> Agreement:
-    """Over all items with two annotations or more; a second or less for 100,000 of them."""
+    """Over all items with two annotations or more."""
     return agreement_of(_votes(database, annotation), annotation.kind, annotation.settings.overlap)
 
 
 def agreement_of(votes: Votes, task: Task, overlap: int) -> Agreement:
     """The same for votes at hand. Pure."""
-    annotators = sorted({name for said in votes.values() for name in said})
-    pairs = [
-        pair for first, second in itertools.combinations(annotators, 2) if (pair := _pair(votes, task, first, second)) is not None
-    ]
+    pairs = [_pair(task, names, both) for names, both in sorted(_together(votes).items())]
     measured = _MEASURES.get(task.level, ())
-    table = [[said.get(name) for said in votes.values()] for name in annotators]
+    # Whose a value is does not count for alpha, so a row for each of an item's values is enough: not one for every annotator.
+    table = list(itertools.zip_longest(*(said.values() for said in votes.values())))
     total = sum(pair.num_items for pair in pairs)
     spans = [pair for pair in pairs if pair.span_f1 is not None]
     return Agreement(
@@ -109,16 +108,22 @@ def _votes(database: Database, annotation: AnnotationProject) -> Votes:
     return found
 
 
-def _pair(votes: Votes, task: Task, first: str, second: str) -> PairAgreement | None:
-    both = [(said[first], said[second]) for said in votes.values() if first in said and second in said]
-    if not both:
-        return None
+def _together(votes: Votes) -> dict[tuple[str, str], list[tuple[Hashable, Hashable]]]:
+    """What each two annotators said of the items that both annotated."""
+    found: dict[tuple[str, str], list[tuple[Hashable, Hashable]]] = {}
+    for said in votes.values():
+        for first, second in itertools.combinations(sorted(said), 2):
+            found.setdefault((first, second), []).append((said[first], said[second]))
+    return found
+
+
+def _pair(task: Task, annotators: tuple[str, str], both: Sequence[tuple[Hashable, Hashable]]) -> PairAgreement:
     a, b = [one for one, _ in both], [one for _, one in both]
     spans: float | None = None
     if task.level == "spans":
         spans = defined(span_f1(_sets(a), _sets(b)))
     return PairAgreement(
-        annotators=(first, second),
+        annotators=annotators,
         num_items=len(both),
         identical=sum(x == y for x, y in both) / len(both),
         cohen_kappa=defined(cohen_kappa(a, b)) if task.level in _MEASURES else None,

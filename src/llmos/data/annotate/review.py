@@ -14,17 +14,15 @@ import msgspec
 import sqlalchemy as sa
 
 from llmos.access.projects import utc_after
-from llmos.data.annotate.base import Adjudicated, AnnotationProject, Item, ItemState
-from llmos.data.annotate.items import ItemStore, checked_annotator
-from llmos.data.annotate.lookup import at, locked, may_review
+from llmos.data.annotate.base import MAX_NOTE, Adjudicated, AnnotationProject, Item, ItemState, checked_annotator
+from llmos.data.annotate.items import ItemStore
+from llmos.data.annotate.lookup import at, current, locked, may_review
 from llmos.data.annotate.rows import dumped, loaded
 from llmos.data.annotate.tasks import Task
 from llmos.data.annotate.tasks.base import checked_value
 from llmos.errors import InvalidValue
 from llmos.infra.database import Database
 from llmos.infra.tables import annotation_history, annotation_items
-
-MAX_NOTE = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +60,7 @@ class Reviews:
             raise InvalidValue(f"The note has {len(note)} characters; {MAX_NOTE} are possible.", param="note")
         with self.database.begin() as connection:
             row = locked(connection, annotation, item)
+            annotation = current(connection, annotation)
             now, before = utc_after(), loaded(row.adjudicated)
             if value is None:
                 done = row.num_done >= annotation.settings.overlap

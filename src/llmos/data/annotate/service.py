@@ -30,9 +30,10 @@ from llmos.data.annotate.base import (
     Numbered,
     Progress,
     Saved,
+    checked_annotator,
 )
 from llmos.data.annotate.exchange import conll, export, label_studio, records
-from llmos.data.annotate.items import ItemStore, checked_annotator
+from llmos.data.annotate.items import ItemStore
 from llmos.data.annotate.leases import Leases
 from llmos.data.annotate.prelabels import Prelabels, Probabilities
 from llmos.data.annotate.review import Reviews

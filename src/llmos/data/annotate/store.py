@@ -5,6 +5,7 @@ Who may see one is decided here, once: of another project of access it is not th
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from collections.abc import Mapping
@@ -15,12 +16,12 @@ from sqlalchemy.exc import IntegrityError
 
 from llmos.access.projects import shown_text, utc_after
 from llmos.data.annotate.base import AnnotationProject
-from llmos.data.annotate.rows import dumped, project_from
+from llmos.data.annotate.rows import dumped, loaded, project_from
 from llmos.data.annotate.tasks import tasks
 from llmos.data.annotate.tasks.base import checked_config
 from llmos.errors import Conflict, InvalidValue, NotFound, did_you_mean
 from llmos.infra.database import Database
-from llmos.infra.tables import annotation_items, annotation_projects
+from llmos.infra.tables import annotation_answers, annotation_items, annotation_projects
 
 MAX_NAME = 128
 FIXED = ("options",)  # of the configuration: what was said would mean something else
@@ -79,7 +80,7 @@ class ProjectStore:
         """Changes fields of the configuration; what is not named stays. version: Conflict when it is not the newest any more.
         Labels may be added, not taken away, once there are items."""
         with self.database.begin() as connection:
-            before = find(connection, ref, project)
+            before = find(connection, ref, project, hold=True)
             if version is not None and version != before.version:
                 raise Conflict(f"The project was changed by somebody else: it is at version {before.version}.", param="version")
             config = checked_config(before.kind, {**before.config, **changes})
@@ -87,15 +88,17 @@ class ProjectStore:
             values: dict[str, Any] = {"config": dumped(config.model_dump(mode="json")), "version": before.version + 1}
             if name is not None:
                 values["name"] = checked_name(name)
-            try:
+            if (config.order, config.overlap) != (before.settings.order, before.settings.overlap):
+                _hold_items(connection, before.id)
+            if config.order != before.settings.order:
+                rerank(connection, before.id, config.order)
+            if config.overlap != before.settings.overlap:
+                _reopen(connection, before, config.overlap)
+            try:  # after the items: who saves holds an item and then wants the project, so nobody waits in a circle
                 with connection.begin_nested():
                     connection.execute(sa.update(annotation_projects).where(annotation_projects.c.id == before.id).values(**values))
             except IntegrityError:
                 raise Conflict(f"There is an annotation project {name!r} already.", param="name") from None
-            if config.order != before.settings.order:
-                rerank(connection, before.id, config.order)
-            if config.overlap != before.settings.overlap:
-                _reopen(connection, before.id, config.overlap)
             return find(connection, before.id, project)
 
     def remove(self, ref: str, project: str | None) -> AnnotationProject:
@@ -113,12 +116,14 @@ def checked_name(name: str) -> str:
     return shown_text(name, "name", MAX_NAME)
 
 
-def find(connection: sa.Connection, ref: str, project: str | None) -> AnnotationProject:
-    """By id or name, in the caller's transaction."""
+def find(connection: sa.Connection, ref: str, project: str | None, *, hold: bool = False) -> AnnotationProject:
+    """By id or name, in the caller's transaction. hold: nobody else changes it until that ends."""
     table = annotation_projects
     wanted = sa.select(table).where(sa.or_(table.c.id == ref, table.c.name == ref))
     if project is not None:
         wanted = wanted.where(table.c.project == project)
+    if hold:
+        wanted = wanted.with_for_update(key_share=True)
     found = connection.execute(wanted).all()
     exact = [row for row in found if row.id == ref] or found
     if len(exact) > 1:
@@ -127,6 +132,13 @@ def find(connection: sa.Connection, ref: str, project: str | None) -> Annotation
     if not exact:
         raise NotFound(f"There is no annotation project {ref!r}.", param="id")
     return project_from(exact[0])
+
+
+def _hold_items(connection: sa.Connection, annotation_id: str) -> None:
+    """All of them, in the order in which everybody takes several."""
+    table = annotation_items.c
+    wanted = sa.select(table.item).where(table.annotation_id == annotation_id).order_by(table.item)
+    connection.execute(wanted.with_for_update()).all()
 
 
 def rerank(connection: sa.Connection, annotation_id: str, order: str) -> None:
@@ -140,12 +152,21 @@ def rerank(connection: sa.Connection, annotation_id: str, order: str) -> None:
     connection.execute(sa.update(annotation_items).where(table.annotation_id == annotation_id).values(rank=rank))
 
 
-def _reopen(connection: sa.Connection, annotation_id: str, overlap: int) -> None:
-    """What is done under the new overlap."""
-    table = annotation_items.c
-    state = sa.case((table.num_done >= overlap, "done"), else_="open")
-    mine = (table.annotation_id == annotation_id, table.state != "adjudicated")
-    connection.execute(sa.update(annotation_items).where(*mine).values(state=state))
+def _reopen(connection: sa.Connection, annotation: AnnotationProject, overlap: int) -> None:
+    """What is done under the new overlap, and where annotators differ then."""
+    items, answers = annotation_items.c, annotation_answers.c
+    state = sa.case((items.state == "adjudicated", "adjudicated"), (items.num_done >= overlap, "done"), else_="open")
+    mine = items.annotation_id == annotation.id
+    connection.execute(sa.update(annotation_items).where(mine).values(state=state, differs=0))
+    done = sa.select(items.item).where(mine, items.num_done >= max(2, overlap))
+    wanted = sa.select(answers.item, answers.value).where(
+        answers.annotation_id == annotation.id, answers.value.is_not(None), answers.item.in_(done)
+    )
+    said = itertools.groupby(connection.execute(wanted.order_by(answers.item)), key=lambda row: row.item)
+    differing = [{"at": item} for item, rows in said if annotation.kind.differ([loaded(row.value) for row in rows])]
+    if differing:
+        here = (mine, items.item == sa.bindparam("at"))
+        connection.execute(sa.update(annotation_items).where(*here).values(differs=1), differing)
 
 
 def _check_change(before: AnnotationProject, after: dict[str, Any]) -> None:

@@ -14,10 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from llmos.access.projects import utc_after
-from llmos.data.annotate.base import MAX_NEXT, AnnotationProject, Assigned, Given, ItemState, Saved
-from llmos.data.annotate.items import no_item
+from llmos.data.annotate.base import MAX_NEXT, AnnotationProject, Assigned, Given, ItemState, Saved, checked_reason
 from llmos.data.annotate.leases import Leases
-from llmos.data.annotate.lookup import at, here, locked, may_annotate, said_by
+from llmos.data.annotate.lookup import at, current, here, locked, may_annotate, no_item, said_by
 from llmos.data.annotate.rows import assigned_from, dumped, loaded
 from llmos.data.annotate.tasks.base import checked_value
 from llmos.errors import Conflict, InvalidValue
@@ -25,7 +24,6 @@ from llmos.infra.database import Database
 from llmos.infra.tables import annotation_answers, annotation_history, annotation_items, annotation_leases
 
 MAX_SECONDS = 86_400.0  # that one save can say it took
-MAX_REASON = 1000
 
 # Built once, as every save needs them.
 _LEASE_OVER = sa.delete(annotation_leases).where(*here(annotation_leases), annotation_leases.c.annotator == sa.bindparam("who"))
@@ -62,9 +60,7 @@ class Work:
         self, annotation: AnnotationProject, item: int, annotator: str, reason: str, *, version: int = 0, seconds: float = 0.0
     ) -> Saved:
         """The item goes to somebody else, with the reason kept. Raises as `save`."""
-        if not reason.strip() or len(reason) > MAX_REASON or not reason.isprintable():
-            raise InvalidValue(f"Say why, in 1 to {MAX_REASON} printable characters.", param="reason")
-        return self._say(annotation, item, annotator, None, reason.strip(), version=version, seconds=seconds)
+        return self._say(annotation, item, annotator, None, checked_reason(reason), version=version, seconds=seconds)
 
     def undo(self, annotation: AnnotationProject, annotator: str, count: int = 1) -> tuple[Assigned, ...]:
         """Takes back what this annotator did last; each item is as it was before, and reserved for the annotator again. Fewer than
@@ -81,10 +77,11 @@ class Work:
         )
         with self.database.begin() as connection:
             entries = connection.execute(sa.select(table).where(*mine).order_by(table.c.number.desc()).limit(count)).all()
-            for entry in entries:
-                locked(connection, annotation, entry.item)
-                self._take_back(connection, annotation, entry, now)
-        places = list(dict.fromkeys(entry.item for entry in entries))
+            for item in sorted({entry.item for entry in entries}):  # everybody in this order, so that nobody waits in a circle
+                locked(connection, annotation, item)
+            annotation = current(connection, annotation)
+            taken = [entry for entry in entries if self._take_back(connection, annotation, entry, now)]
+        places = list(dict.fromkeys(entry.item for entry in taken))
         return tuple(self.leases.reserve(annotation, annotator, places, anyhow=True))
 
     def own(self, annotation: AnnotationProject, item: int, annotator: str) -> Assigned:
@@ -112,6 +109,7 @@ class Work:
             raise InvalidValue(f"seconds is {seconds}; 0 to {MAX_SECONDS:g} are possible.", param="seconds")
         with self.database.begin() as connection:
             row = locked(connection, annotation, item)
+            annotation = current(connection, annotation)
             if skipped is None:
                 value = checked_value(annotation.kind, value, loaded(row.data), annotation.settings)
             before = said_by(connection, annotation, item, annotator)
@@ -138,23 +136,22 @@ class Work:
             mine = (*at(table, annotation, given.item), table.c.annotator == given.annotator)
             connection.execute(sa.update(table).where(*mine).values(**columns))
 
-    def _take_back(self, connection: sa.Connection, annotation: AnnotationProject, entry: Any, now: str) -> None:
-        """One entry of the history, in the caller's transaction."""
+    def _take_back(self, connection: sa.Connection, annotation: AnnotationProject, entry: Any, now: str) -> bool:
+        """One entry of the history, in the caller's transaction. False: another request has taken it back meanwhile."""
         table, answers = annotation_history, annotation_answers
-        current = said_by(connection, annotation, entry.item, entry.annotator)
+        done = sa.update(table).where(table.c.number == entry.number, table.c.undone == 0).values(undone=1)
+        if not connection.execute(done).rowcount:
+            return False
+        before = said_by(connection, annotation, entry.item, entry.annotator)
         previous = loaded(entry.previous)
         mine = (*at(answers, annotation, entry.item), answers.c.annotator == entry.annotator)
         if previous is None:
             connection.execute(sa.delete(answers).where(*mine))
         else:
             value = None if previous["value"] is None else dumped(previous["value"])
-            version = (current.version if current is not None else 0) + 1
-            connection.execute(
-                sa.update(answers)
-                .where(*mine)
-                .values(value=value, skipped=previous["skipped"], seconds=previous["seconds"], version=version, updated_at=now)
-            )
-        connection.execute(sa.update(table).where(table.c.number == entry.number).values(undone=1))
+            version = (before.version if before is not None else 0) + 1
+            kept = {name: previous[name] for name in ("skipped", "seconds")} | {"source": previous.get("source", "human")}
+            connection.execute(sa.update(answers).where(*mine).values(value=value, version=version, updated_at=now, **kept))
         after = said_by(connection, annotation, entry.item, entry.annotator)
         connection.execute(
             sa.insert(table).values(
@@ -164,13 +161,14 @@ class Work:
                 at=now,
                 action="undo",
                 value=None if after is None or after.value is None else dumped(after.value),
-                previous=_previous(current),
+                previous=_previous(before),
                 seconds=0.0,
                 undone=0,
             )
         )
         row = connection.execute(sa.select(annotation_items.c.state).where(*at(annotation_items, annotation, entry.item))).one()
         self._settle(connection, annotation, entry.item, row.state)
+        return True
 
     def _settle(self, connection: sa.Connection, annotation: AnnotationProject, item: int, state: str) -> ItemState:
         """The item's state, after what its annotators say has changed."""
@@ -201,7 +199,7 @@ def _made(before: Given | None, *, item: int, annotator: str, value: Any, skippe
 def _previous(before: Given | None) -> str | None:
     if before is None:
         return None
-    return dumped({"value": before.value, "skipped": before.skipped, "seconds": before.seconds})
+    return dumped({"value": before.value, "skipped": before.skipped, "seconds": before.seconds, "source": before.source})
 
 
 def _note(connection: sa.Connection, annotation: AnnotationProject, given: Given, before: Given | None, seconds: float) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_futures
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
 
 from llmos.data.executors.base import Executor, executors
 from llmos.data.work import Part, PartTask, run_part
-from llmos.errors import ChildCrashed
+from llmos.errors import Cancelled, ChildCrashed
 from llmos.settings import Settings
 
 LOOK_S = 0.1
@@ -43,6 +45,7 @@ class Threads(Executor):
     def __init__(self, workers: int, settings: Settings) -> None:
         super().__init__(workers, settings)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="llmos-data")
+        self._over = threading.Event()
 
     def run(self, tasks: Sequence[PartTask], step: Callable[[], None]) -> Iterator[tuple[int, Part]]:
         waiting = list(enumerate(tasks))[::-1]
@@ -50,12 +53,17 @@ class Threads(Executor):
         while waiting or flying:
             while waiting and len(flying) < self.workers:
                 place, task = waiting.pop()
-                flying[self._pool.submit(run_part, task)] = place
+                flying[self._pool.submit(run_part, task, between=self._between)] = place
             step()
             for one in wait_futures(flying, timeout=LOOK_S, return_when=FIRST_COMPLETED).done:
                 yield flying.pop(one), one.result()
 
+    def _between(self) -> None:
+        if self._over.is_set():
+            raise Cancelled("The run has ended.")
+
     def close(self) -> None:
+        self._over.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -77,15 +85,16 @@ class Processes(Executor):
             while waiting and len(self._busy) < self.workers:
                 worker = self._idle.pop() if self._idle else _Worker()
                 place, task = waiting.pop()
-                worker.line.send(task)
                 self._busy[worker.line] = worker, place
+                with suppress(BrokenPipeError, ConnectionResetError):  # it died meanwhile; receiving says so
+                    worker.line.send(task)
             step()
             for line in wait([*self._busy], LOOK_S):
                 assert isinstance(line, Connection)
                 worker, place = self._busy.pop(line)
                 try:
                     answer: Part | Exception = line.recv()
-                except (EOFError, ConnectionResetError):
+                except (EOFError, OSError):  # nothing more, or half an answer
                     code = worker.end()
                     deaths[place] += 1
                     if deaths[place] >= MAX_DEATHS:

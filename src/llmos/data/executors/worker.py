@@ -18,16 +18,16 @@ from llmos.kernel.child import bind_to_parent
 
 def main(handle: int) -> None:
     with Connection(handle) as line:
-        from llmos.data.builtins import load
+        from llmos.data.builtins import load_some
         from llmos.data.work import run_part
 
-        load()
         while True:
             try:
                 task = line.recv()
             except EOFError:
                 return
             try:
+                load_some(spec.name for spec in task.stage.all)
                 line.send(run_part(task))
             except LLMOSError as error:
                 line.send(error)

@@ -7,6 +7,7 @@ outside, and Arrow's kernels trust them.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from llmos.data.readers.base import Batch, Reader, ReadOptions, Slice, SourceFile, Unreadable, readers, whole
-from llmos.data.readers.parquet import fitted, sound
+from llmos.data.readers.ipc import MAX_BATCH_BYTES, sizes
+from llmos.data.readers.parquet import DAMAGED, fitted, sound
 
 MAGIC = b"ARROW1"
 STREAM = b"\xff\xff\xff\xff"
@@ -33,6 +35,7 @@ class Arrow(Reader):
 
     def slices(self, file: SourceFile, options: ReadOptions) -> Iterator[Slice]:
         piece = whole(file)
+        _check_sizes(file)
         with _Opened(file) as opened:
             if opened.stream:
                 yield piece
@@ -64,12 +67,42 @@ class Arrow(Reader):
 readers.add("arrow", Arrow())
 
 
+def _check_sizes(file: SourceFile) -> None:
+    """Raises Unreadable for a batch that becomes too large. Damage in a stream is told where it is read: what is before it is sound."""
+    with _source(file) as handle:
+        is_file = handle.read(8).startswith(MAGIC)
+        if is_file:
+            _within(file, handle, damage_is_told=False)
+            return
+    with _source(file) as handle:
+        _within(file, handle, damage_is_told=True)
+
+
+def _source(file: SourceFile) -> Any:
+    if not file.path.stat().st_size:
+        raise Unreadable(f"{file.path.name} is empty, not whole Arrow IPC.")
+    return file.open() if file.compression else pa.memory_map(str(file.path))
+
+
+def _within(file: SourceFile, handle: Any, *, damage_is_told: bool) -> None:
+    try:
+        for number, size in enumerate(sizes(handle)):
+            if size > MAX_BATCH_BYTES:
+                raise Unreadable(
+                    f"{file.path.name}: record batch {number} expands to {size:,} bytes; {MAX_BATCH_BYTES:,} are read.",
+                    hint="Write it in smaller batches.",
+                )
+    except (*DAMAGED, struct.error) as problem:
+        if not damage_is_told:
+            raise Unreadable(f"{file.path.name} is not whole Arrow IPC: {problem}") from None
+
+
 class _Opened:
     """The file or stream. Raises Unreadable when it is damaged."""
 
     def __init__(self, file: SourceFile) -> None:
         self.name = file.path.name
-        self._handle: Any = file.open() if file.compression else pa.memory_map(str(file.path))
+        self._handle: Any = _source(file)
         try:
             head = self._handle.read(8)
             self.stream = not head.startswith(MAGIC)
@@ -78,11 +111,12 @@ class _Opened:
                 self._handle = file.open()
                 self.reader: Any = pa.ipc.open_stream(self._handle)
             elif file.compression:
+                self._handle.close()
                 raise Unreadable(f"{self.name} is a compressed Arrow file; decompress it first (batches inside may be compressed).")
             else:
                 self._handle.seek(0)
                 self.reader = pa.ipc.open_file(self._handle)
-        except (pa.ArrowException, OSError, ValueError, MemoryError) as problem:
+        except DAMAGED as problem:
             self._handle.close()
             raise Unreadable(f"{self.name} is not whole Arrow IPC: {problem}") from None
 
@@ -96,7 +130,7 @@ class _Opened:
         try:
             found = self.reader.get_batch(number)
             found.validate(full=True)
-        except (pa.ArrowException, OSError, ValueError, MemoryError) as problem:
+        except DAMAGED as problem:
             raise Unreadable(f"{self.name} is damaged in record batch {number}: {problem}") from None
         return found
 
@@ -111,7 +145,7 @@ class _Opened:
                 found.validate(full=True)
             except StopIteration:
                 return
-            except (pa.ArrowException, OSError, ValueError, MemoryError) as problem:
+            except DAMAGED as problem:
                 raise Unreadable(f"{self.name} is damaged in record batch {number}: {problem}") from None
             yield found
             number += 1

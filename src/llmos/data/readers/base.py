@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from llmos.data.readers.compressed import Unreadable, opened, sound_name
 from llmos.errors import InvalidValue, NotFound
@@ -28,6 +28,7 @@ from llmos.registry import Registry
 SLICE_BYTES = 64 << 20  # of input, one task
 BATCH_BYTES = 2 << 20  # of input, at a time in memory
 MAX_ROW_BYTES = 32 << 20
+UNSEEN = {b"llmos": b"unseen"}  # metadata of a field of text of which no value was seen: it may be anything (merging.py)
 SHOWN_CHARS = 200  # of a row that could not be read, in the error table
 
 
@@ -54,6 +55,16 @@ class ReadOptions(BaseModel):
     markdown: Literal["raw", "text"] = Field("raw", description="Markdown as it stands, or the text it shows.")
     html: Literal["main", "text", "raw"] = Field("main", description="Of HTML: the main text, all text, or the source.")
     languages: str = Field("", description="Of Moses files: `en-fr` where a text lies there in more than two languages.")
+
+    @field_validator("encoding")
+    @classmethod
+    def _of_text(cls, name: str) -> str:
+        """Also hex and rot13 have names among Python's codecs, and are no encodings of text."""
+        try:
+            "a".encode("utf-8" if name == "auto" else name)
+        except (LookupError, UnicodeError):
+            raise ValueError(f"there is no encoding {name!r}; utf-8, gb18030, cp1252 and auto are some") from None
+        return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +126,12 @@ class Batch:
 
 class Reader(ABC):
     """One format. suffixes: endings of names, without compression; of two readers with one ending, the one that sniffs is taken.
+    extra: what a row has and the schema has not goes into `_extra`; of other formats the columns of all files must be in the schema.
     Raises InvalidValue when a file is not of this format at all."""
 
     name: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[bool] = False
 
     def sniff(self, head: bytes) -> bool:
         """Whether a file without a known ending, that begins like this, is of this format."""
@@ -136,7 +149,7 @@ class Reader(ABC):
 
     @abstractmethod
     def read(self, piece: Slice, schema: pa.Schema, options: ReadOptions) -> Iterator[Batch]:
-        """Tables have exactly the columns of `schema`; what else a row has goes as JSON into a column `_extra`."""
+        """Tables have exactly the columns of `schema`; what else a row has goes as JSON into a column `_extra`, where there is `extra`."""
 
 
 readers: Registry[Reader] = Registry("data format")

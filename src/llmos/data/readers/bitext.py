@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -17,6 +18,7 @@ from xml.parsers import expat
 import pyarrow as pa
 
 from llmos.data.readers.base import Problem, ReadOptions, Slice, SourceFile, Unreadable, readers, whole
+from llmos.data.readers.compressed import sound_name
 from llmos.data.readers.lines import BOM, as_utf8, shown, until_damage
 from llmos.data.readers.rows import TEXT, Numbered, RowReader
 from llmos.errors import InvalidValue
@@ -24,6 +26,9 @@ from llmos.errors import InvalidValue
 PIECE_BYTES = 1 << 16
 SAMPLE_UNITS = 1000
 MAX_LANGUAGES = 64
+MAX_DEPTH = 64  # of elements; codes with texts of their own inside are the deepest there are
+CODES = ("bpt", "ept", "it", "ph", "ut")
+Unit = tuple[int, dict[str, Any], str]
 
 
 # -- TMX ---------------------------------------------------------------------------------------------------------------
@@ -43,7 +48,7 @@ class TMX(RowReader):
 
     def schema(self, file: SourceFile, options: ReadOptions) -> pa.Schema:
         languages: dict[str, None] = {}
-        for (_, row), _ in zip(until_damage(Units(file, options).rows()), range(SAMPLE_UNITS), strict=False):
+        for (_, row, _), _ in zip(until_damage(Units(file, options).rows()), range(SAMPLE_UNITS), strict=False):
             languages.update(dict.fromkeys(row["translation"]))
         if len(languages) > MAX_LANGUAGES:
             raise Unreadable(f"{file.path.name} has more than {MAX_LANGUAGES} languages.")
@@ -53,19 +58,15 @@ class TMX(RowReader):
     def rows(self, file: SourceFile, options: ReadOptions) -> Iterator[Numbered]:
         known = self.schema(file, options)
         languages = {field.name for field in known.field("translation").type} if "translation" in known.names else set()
-        for number, (line, row) in enumerate(Units(file, options).rows(), 1):
+        for number, (line, row, wrong) in enumerate(Units(file, options).rows(), 1):
             unknown = set(row["translation"]) - languages
-            if row["translation"] and not unknown:
-                yield number, row
-                continue
-            what = (
-                f"the language {min(unknown)!r} is not among those of the first {SAMPLE_UNITS:,}" if unknown else "there is no text"
-            )
-            yield Problem(row=number, message=f"{what}, in the unit of line {line}")
+            new = f"the language {min(unknown)!r} is not among those of the first {SAMPLE_UNITS:,}" if unknown else ""
+            yield Problem(row=number, message=f"{wrong or new}, in the unit of line {line}") if wrong or new else (number, row)
 
 
 class Units:
-    """The translation units of a TMX file with their lines. (TMX 1.4b, https://www.gala-global.org/tmx-14b)"""
+    """The translation units of a TMX file, each with its line and what is wrong with it, or "". Codes of the format that the text had
+    (bold on, bold off) are no text. (TMX 1.4b, https://www.gala-global.org/tmx-14b)"""
 
     def __init__(self, file: SourceFile, options: ReadOptions) -> None:
         self._file, self._most = file, options.max_row_bytes
@@ -75,16 +76,20 @@ class Units:
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._text
         self._parser.EntityDeclHandler = self._entity
-        self._ready: list[tuple[int, dict[str, Any]]] = []
+        self._ready: list[Unit] = []
         self._unit: dict[str, Any] | None = None
         self._language, self._held, self._size, self._line = "", [""], 0, 0
-        self._inside = False
+        self._inside, self._depth, self._codes, self._wrong, self._last = False, 0, 0, "", 0
 
-    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def rows(self) -> Iterator[Unit]:
+        size = 0
         with self._file.open() as data:
             try:
                 while piece := data.read(PIECE_BYTES):
+                    size += len(piece)
                     self._parser.Parse(piece)
+                    if size - self._last > self._most:
+                        raise Unreadable(f"{self._file.path.name} has more than {self._most:,} bytes without a tag or a text.")
                     yield from self._ready
                     self._ready.clear()
                 self._parser.Parse(b"", True)
@@ -97,31 +102,46 @@ class Units:
         raise Unreadable(f"{self._file.path.name} defines the XML entity {name!r}; that is not read.")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth, self._last = self._depth + 1, self._parser.CurrentByteIndex
+        if self._depth > MAX_DEPTH:
+            raise Unreadable(f"{self._file.path.name} has elements more than {MAX_DEPTH} deep.")
         if name == "tu":
-            self._unit, self._line, self._size = (
-                {"id": attributes.get("tuid"), "translation": {}},
-                self._parser.CurrentLineNumber,
-                0,
-            )
+            self._unit, self._line = {"id": attributes.get("tuid"), "translation": {}}, self._parser.CurrentLineNumber
+            self._size, self._wrong = 0, ""
         elif name == "tuv":
             self._language = attributes.get("xml:lang") or attributes.get("lang") or ""
         elif name == "seg":
             self._held, self._inside = [], True
+        self._codes += name in CODES
 
     def _text(self, text: str) -> None:
-        if self._inside:
+        self._last = self._parser.CurrentByteIndex
+        if self._inside and not self._codes:
             self._size += len(text)
             if self._size > self._most:
                 raise Unreadable(f"{self._file.path.name}: the unit in line {self._line} has more than {self._most:,} bytes.")
             self._held.append(text)
 
     def _end(self, name: str) -> None:
+        self._depth, self._last = self._depth - 1, self._parser.CurrentByteIndex
+        self._codes -= name in CODES
         if name == "seg" and self._unit is not None:
-            self._unit["translation"][self._language] = "".join(self._held).strip()
+            self._take(self._unit["translation"])
             self._inside = False
         elif name == "tu" and self._unit is not None:
-            self._ready.append((self._line, self._unit))
+            wrong = self._wrong or ("" if self._unit["translation"] else "there is no text")
+            self._ready.append((self._line, self._unit, wrong))
             self._unit = None
+
+    def _take(self, texts: dict[str, str]) -> None:
+        if not self._language:
+            self._wrong = "a text has no language"
+        elif self._language in texts:
+            self._wrong = f"there are two texts in {self._language!r}"
+        elif len(texts) == MAX_LANGUAGES:
+            self._wrong = f"there are more than {MAX_LANGUAGES} languages"
+        else:
+            texts[self._language] = "".join(self._held).strip()
 
 
 # -- Moses -------------------------------------------------------------------------------------------------------------
@@ -176,8 +196,7 @@ class Moses(RowReader):
 
 
 def _language(path: Path) -> str:
-    name = path.name.removesuffix(".gz").removesuffix(".zst").removesuffix(".bz2").removesuffix(".xz")
-    return name.rpartition(".")[2]
+    return sound_name(path).rpartition(".")[2]
 
 
 def _num_lines(file: SourceFile) -> int:
@@ -194,7 +213,7 @@ def pair(file: SourceFile, options: ReadOptions) -> tuple[Path, Path]:
     stem, ending = file.path.name.rpartition("." + language)[0], file.path.name.rpartition("." + language)[2]
     beside = {
         _language(path): path
-        for path in sorted(file.path.parent.glob(glob_escaped(stem) + ".*" + ending))
+        for path in sorted(file.path.parent.glob(escape(stem) + ".*" + ending))
         if "." not in path.name[len(stem) + 1 : len(path.name) - len(ending)]
     }
     asked = options.languages.split("-", 1) if options.languages else sorted(beside)
@@ -209,9 +228,3 @@ def pair(file: SourceFile, options: ReadOptions) -> tuple[Path, Path]:
             f"{file.path.name} is the second half of its pair.", param="path", hint=f"Name the first: {beside[asked[0]].name}."
         )
     return beside[asked[0]], beside[asked[1]]
-
-
-def glob_escaped(text: str) -> str:
-    from glob import escape
-
-    return escape(text)

@@ -52,6 +52,8 @@ def opened(path: Path, compression: str) -> io.BufferedReader:
     """Its bytes. `read1` gives what comes before a damaged place before it raises; `read` may not."""
     if not compression:
         return path.open("rb")
+    if not path.stat().st_size:  # gzip's own reader takes it for a whole file
+        raise Unreadable(f"{path.name} is damaged or cut: it is empty, which no {compression} file is.")
     return io.BufferedReader(_Expanding(path, compression), BUFFER_BYTES)
 
 

@@ -8,6 +8,9 @@ tabs are CoNLL-U (https://universaldependencies.org/format.html), whose universa
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from heapq import merge
+from operator import itemgetter
 
 import pyarrow as pa
 
@@ -20,22 +23,30 @@ Line = tuple[int, str]
 NAMES = {1: ["tokens"], 2: ["tokens", "tags"], 3: ["tokens", "pos", "tags"], 4: ["tokens", "pos", "chunks", "tags"]}
 FIELDS_U = ["ids", "tokens", "lemmas", "tags", "xpos", "feats", "heads", "deprels", "deps", "misc"]
 MAX_WORDS = 100_000
+MAX_DIGITS = 9  # of the number of a word
 
 
 def _sentences(file: SourceFile, options: ReadOptions) -> Iterator[list[Line] | Problem]:
+    """What a sentence lacks, it is left out for: words that cannot be read do not go missing in a row."""
     held: list[Line] = []
+    spoilt = False
     for block in blocks(Slice(file=file, start=0, end=0, first_row=1, key="", size_bytes=0), options):
         texts, numbers, problems = decoded(block, options)
-        yield from problems
-        for number, line in zip(numbers, texts, strict=True):
-            if line.strip():
+        good: Iterator[tuple[int, str | Problem]] = zip(numbers, texts, strict=True)
+        bad: Iterator[tuple[int, str | Problem]] = ((one.row, one) for one in problems)
+        for number, line in merge(good, bad, key=itemgetter(0)):
+            if isinstance(line, Problem):
+                yield replace(line, message=f"{line.message}; its sentence is left out")
+                held, spoilt = [], True
+            elif not line.strip():
+                if held:
+                    yield held
+                held, spoilt = [], False
+            elif not spoilt:
                 held.append((number, line))
-            elif held:
-                yield held
-                held = []
-            if len(held) > MAX_WORDS:
-                yield Problem(row=held[0][0], message=f"a sentence of more than {MAX_WORDS:,} lines")
-                held = []
+                if len(held) > MAX_WORDS:
+                    yield Problem(row=held[0][0], message=f"a sentence of more than {MAX_WORDS:,} lines; it is left out")
+                    held, spoilt = [], True
     if held:
         yield held
 
@@ -61,13 +72,22 @@ class CoNLL(RowReader):
             if isinstance(found, Problem):
                 yield found
                 continue
-            lines = [(number, line) for number, line in found if not _mark(line)]
+            lines = list(_without_marks(found, width))
             if lines:
                 yield _tagged(lines, width)
 
 
+def _without_marks(lines: list[Line], width: int) -> Iterator[Line]:
+    """A comment stands before the first word of its sentence; after it a line like `# O` is a word, when it has all columns."""
+    begun = False
+    for number, line in lines:
+        if not _mark(line) or (begun and line.startswith("#") and len(_split(line)) == width):
+            begun = True
+            yield number, line
+
+
 def _mark(line: str) -> bool:
-    """What separates documents and is no word."""
+    """What separates documents, and comments."""
     return line.startswith(("-DOCSTART-", "# "))
 
 
@@ -135,7 +155,7 @@ def _parsed(lines: list[Line]) -> Numbered:
         if not fields[0].isdecimal():
             ranges.append(line)
             continue
-        if not (fields[6].isdecimal() or fields[6] == "_"):
+        if not ((fields[6].isdecimal() and len(fields[6]) <= MAX_DIGITS) or fields[6] == "_"):
             return Problem(row=number, message=f"the head {fields[6]!r} is no number; its sentence is left out", raw=line[:200])
         words.append(fields)
     columns: dict[str, list[str] | list[int | None]] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from llmos.data.readers.base import Batch, Problem, Reader, ReadOptions, Slice, SourceFile, Unreadable, readers, whole
+from llmos.data.readers.base import UNSEEN, Batch, Problem, Reader, ReadOptions, Slice, SourceFile, Unreadable, readers, whole
 from llmos.data.readers.jsontypes import wanted_name
 from llmos.data.readers.lines import Block, as_utf8, batch, blocks, shown, too_long, until_damage
 from llmos.data.readers.rows import TEXT
@@ -32,6 +33,10 @@ _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
 _DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$"
 
 
+class TwoColumns(Unreadable):
+    """A name stands twice: of one file that is a mistake in the recipe, of one among many it costs that file."""
+
+
 class CSV(Reader):
     """One slice a file: where a record ends can only be known from the beginning."""
 
@@ -42,7 +47,10 @@ class CSV(Reader):
         form, sample = None, b""
         options = options.model_copy(update={"batch_bytes": SAMPLE_BYTES // 4})  # the columns do not depend on how a task reads
         for block in until_damage(_records(file, options)):
-            form = form or _form(block, options)
+            try:
+                form = form or _form(block, options)
+            except TwoColumns as problem:
+                raise InvalidValue(f"{file.label}: {problem.message}", param="read.header", hint=problem.hint) from None
             sample += block.data
             if len(sample) >= SAMPLE_BYTES:
                 break
@@ -50,7 +58,7 @@ class CSV(Reader):
             return pa.schema([])
         table, _, _ = form.read(Block(sample, 1), skip=options.header)
         frame: Any = pl.from_arrow(table)
-        return pa.schema([pa.field(name, _type(frame.get_column(name))) for name in form.names])
+        return pa.schema([_field(frame.get_column(name)) for name in form.names])
 
     def slices(self, file: SourceFile, options: ReadOptions) -> Iterator[Slice]:
         yield whole(file)
@@ -119,7 +127,7 @@ def record_ends(data: bytes, quote: str) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _form(block: Block, options: ReadOptions) -> Form | None:
-    """By the first record; None when there is none. Raises InvalidValue when a name stands twice, Unreadable for what is no CSV."""
+    """By the first record; None when there is none. Raises TwoColumns, Unreadable for what is no CSV."""
     start = len(block.data) - len(block.data.lstrip(b"\r\n"))
     ends = record_ends(block.data[start:], options.quote)
     raw = block.data[start : start + int(ends[0]) + 1 if len(ends) else None]
@@ -140,10 +148,10 @@ def _form(block: Block, options: ReadOptions) -> Form | None:
     names = [name.strip() or f"column_{place + 1}" for place, name in enumerate(names)]
     if any(letter < " " for name in names for letter in name):
         raise Unreadable("There are control characters in the names of columns.")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
+    twice, times = Counter(names).most_common(1)[0]
+    if times > 1:
         hint = "Is the first line no header? header: false"
-        raise InvalidValue(f"There are two columns {twice[0]!r}.", param="read.header", hint=hint)
+        raise TwoColumns(f"There are two columns {twice!r}.", hint=hint)
     return Form(names, delimiter, options)
 
 
@@ -172,6 +180,8 @@ class Form:
         if why:
             return self._patient(block.data, block.first, skip=skip)
         starts, lines = self._starts(data)
+        if len(data) > self.options.max_row_bytes and int(np.diff(starts, append=len(data)).max()) > self.options.max_row_bytes:
+            return self._patient(block.data, block.first, skip=skip)
         if skip:
             starts, lines = starts[1:], lines[1:]
         if not len(starts):
@@ -215,6 +225,9 @@ class Form:
         records = [(start, data[start:end]) for start, end in bounds if data[start:end].strip(b"\r\n")]
         for start, raw in records[1:] if skip else records:
             line = first + data.count(b"\n", 0, start)
+            if len(raw) > self.options.max_row_bytes:
+                problems.append(too_long(line, len(raw), raw, self.options))
+                continue
             record, why = as_utf8(raw, self.options.encoding)
             for number, table, wrong in [(line, None, why)] if why else self._record(record, line):
                 if table is None:
@@ -255,6 +268,11 @@ class Form:
 
     def _nothing(self) -> pa.Table:
         return pa.schema([pa.field(name, TEXT) for name in self.names]).empty_table()
+
+
+def _field(column: pl.Series) -> pa.Field:
+    """Marked as UNSEEN where no text was."""
+    return pa.field(column.name, _type(column), metadata=None if column.count() else UNSEEN)
 
 
 def _type(column: pl.Series) -> pa.DataType:

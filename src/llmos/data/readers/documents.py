@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from llmos.data.readers.base import ReadOptions, SourceFile, Unreadable, readers
-from llmos.data.readers.lines import BOM, as_utf8
+from llmos.data.readers.lines import BOM, as_utf8, wide_encoding
 from llmos.data.readers.rows import TEXT, Numbered, RowReader, all_bytes
 from llmos.errors import ChildCrashed, LimitExceeded, LLMOSError, MissingExtra
 from llmos.infra.sandbox import LimitedChild
@@ -25,8 +25,8 @@ from llmos.infra.sandbox import LimitedChild
 MEMORY_BYTES = 2 << 30  # address space of the child, its libraries included
 CPU_S = 60.0
 WALL_S = 120.0
-_HEADING = re.compile(r"^#\s+(.+?)\s*#*\s*$", re.MULTILINE)
-_FRONT_TITLE = re.compile(r"\A---\n(?:.*\n)*?title:\s*['\"]?(.+?)['\"]?\s*\n(?:.*\n)*?---\n")
+FRONT_CHARS = 10_000  # of what stands in front of a Markdown text, between lines of ---
+_HEADING = re.compile(r"^#[ \t]+(\S.*)$", re.MULTILINE)
 
 
 @cache
@@ -80,12 +80,29 @@ class Markdown(Document):
 
     def document(self, file: SourceFile, options: ReadOptions) -> dict[str, Any]:
         text = decoded(file, options)
-        title = _FRONT_TITLE.search(text[:10_000]) or _HEADING.search(text)
+        title = _front_title(text) or _heading(text)
         if options.markdown == "text":
             from markdown_it import MarkdownIt
 
             text = extracted("html", options.model_copy(update={"html": "text"}), text=MarkdownIt().render(text))["text"]
-        return {"text": text, "title": title[1] if title else None}
+        return {"text": text, "title": title}
+
+
+def _front_title(text: str) -> str | None:
+    lines = text[:FRONT_CHARS].split("\n")
+    front = lines[1 : lines.index("---", 1)] if lines[0] == "---" and "---" in lines[1:] else []
+    found = next((line.removeprefix("title:").strip() for line in front if line.startswith("title:")), "")
+    if found[:1] in "'\"" and found[-1:] == found[:1]:
+        found = found[1:-1]
+    return found.strip() or None
+
+
+def _heading(text: str) -> str | None:
+    """The first of the first level, without the # that may end it (CommonMark 0.31, 4.2: white space is before them)."""
+    found = _HEADING.search(text)
+    title = found[1].rstrip() if found else ""
+    bare = title.rstrip("#")
+    return (bare.rstrip() if not bare or bare[-1].isspace() else title) or None
 
 
 @readers.register("html")
@@ -174,7 +191,7 @@ def uncompressed(file: SourceFile) -> str:
 
 def decoded(file: SourceFile, options: ReadOptions) -> str:
     """The whole file as text, line ends as \\n. Raises Unreadable."""
-    data, why = as_utf8(all_bytes(file, options).removeprefix(BOM), options.encoding)
+    data, why = as_utf8(all_bytes(file, options).removeprefix(BOM), wide_encoding(file, options) or options.encoding)
     if why:
         raise Unreadable(f"{file.path.name}: {why}")
-    return data.decode().replace("\r\n", "\n")
+    return data.decode().removeprefix("\ufeff").replace("\r\n", "\n")

@@ -117,14 +117,24 @@ def _listed(root: Path) -> dict[str, list[Path]]:
         given = [{"split": "train", "path": given}]
     found: dict[str, list[Path]] = {}
     for one in given if isinstance(given, list) else []:
-        patterns = one.get("path", []) if isinstance(one, dict) else []
-        for pattern in [patterns] if isinstance(patterns, str) else patterns:
-            if Path(str(pattern)).is_absolute() or ".." in Path(str(pattern)).parts:
-                raise InvalidValue(f"The card of {root} lists {pattern}, which is outside of it.", param="path")
-            found.setdefault(str(one.get("split", "train")), []).extend(
-                sorted(file for file in root.glob(str(pattern)) if file.is_file())
+        for pattern in _patterns(one, root):
+            split = one.get("split", "train")
+            found.setdefault(split if isinstance(split, str) else "train", []).extend(
+                sorted(file for file in root.glob(pattern) if file.is_file())
             )
     return {name: files for name, files in found.items() if files}
+
+
+def _patterns(listed: Any, root: Path) -> list[str]:
+    """Of an entry of data_files. Raises InvalidValue for what is no path, or leads out of the folder."""
+    given = listed.get("path", []) if isinstance(listed, dict) else None
+    patterns = [given] if isinstance(given, str) else given
+    if not isinstance(patterns, list) or not all(isinstance(one, str) and one for one in patterns):
+        raise InvalidValue(f"The data_files in the card of {root} are no paths.", param="path")
+    for pattern in patterns:
+        if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+            raise InvalidValue(f"The card of {root} lists {pattern}, which is outside of it.", param="path")
+    return patterns
 
 
 def _named(root: Path, files: list[Path]) -> dict[str, list[Path]]:

@@ -23,13 +23,15 @@ SAMPLE_BYTES = 4 << 20
 PIECE_BYTES = 1 << 20
 MAX_DEPTH = 1024
 _NO_ROWS = -1  # a level that is never reached: what stands beside the array of rows in its object
-# A whole text, a bracket, or a quote whose text does not end in what is there.
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]|"', re.DOTALL)
+# A whole text, a bracket, or a quote whose text does not end in what is there. (`*+`: else each escape would cost a hundred bytes.)
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]|"', re.DOTALL)
+_FILLED = re.compile(rb"[^ \t\r\n]")
 
 
 class JSON(Reader):
     name = "json"
     suffixes = (".json",)
+    extra = True
 
     def sniff(self, head: bytes) -> bool:
         start = head.removeprefix(BOM).lstrip()
@@ -133,18 +135,15 @@ class Scanner:
                 yield item
                 if isinstance(item, Problem) and not item.row:
                     return
-            if self._start < 0:
-                del self._held[: self._at]
-                self._at = 0
-            elif len(self._held) - self._start > self._most:
+            done = self._at if self._start < 0 else self._start
+            if len(self._held) - done > self._most:
                 yield Problem(
                     row=0,
                     message=f"row {self._num_rows + 1} has more than {self._most:,} bytes (read.max_row_bytes), or a quote is missing",
                 )
                 return
-            elif self._start:
-                del self._held[: self._start]
-                self._at, self._start = self._at - self._start, 0
+            del self._held[:done]
+            self._at, self._start = self._at - done, min(self._start, 0)
         yield from self._rest()
 
     def _rest(self) -> Iterator[Problem]:
@@ -161,7 +160,7 @@ class Scanner:
             if between:
                 yield between
             self._at = found.start()
-            if token == b'"':  # its text goes on in the next piece
+            if token == b'"' or (token == b"[" and self._undecided(found.end())):  # it goes on in the next piece
                 return
             self._at = found.end()
             if token[:1] == b'"':
@@ -173,7 +172,7 @@ class Scanner:
                 between = Problem(row=0, message=f"a bracket is closed that was not opened, in row {self._num_rows + 1}")
             elif self._start >= 0 and len(self._open) == self._level:
                 item, self._start = bytes(self._held[self._start : self._at]), -1
-                yield item
+                yield self._without_rows(item) if self._asked and self._level == 0 else item
             elif not self._open:
                 self._level = 0
             elif len(self._open) < self._level:
@@ -199,8 +198,7 @@ class Scanner:
             return Problem(row=0, message=f"brackets more than {MAX_DEPTH} deep in row {self._num_rows + 1}")
         self._open.append(token[0])
         if self._start >= 0:
-            holds_rows = depth == 1 and self._level == 0 and token == b"[" and self._key == self._wanted
-            if holds_rows and (self._asked or self._next(end) == b"{"):
+            if depth == 1 and token == b"[" and self._may_hold_rows() and (self._asked or self._next(end) == b"{"):
                 self._start, self._level = -1, 2
         elif token == b"{" and depth == self._level:
             self._start = start
@@ -210,6 +208,18 @@ class Scanner:
             self._level = 1
         return None
 
+    def _may_hold_rows(self) -> bool:
+        return self._level == 0 and self._key == self._wanted
+
+    def _undecided(self, end: int) -> bool:
+        """Whether the array could be that of the rows, and what it begins with is not there yet."""
+        return len(self._open) == 1 and self._start >= 0 and self._may_hold_rows() and not self._asked and not self._next(end)
+
     def _next(self, end: int) -> bytes:
         """The next byte that is no white space, as far as it is there."""
-        return bytes(self._held[end : end + 4096]).lstrip()[:1]
+        found = _FILLED.search(self._held, end)
+        return found[0] if found else b""
+
+    def _without_rows(self, item: bytes) -> Problem:
+        message = f"the object has no array {self._wanted.decode()!r} (read.rows_in)"
+        return Problem(row=self._num_rows + 1, message=message, raw=shown(item))

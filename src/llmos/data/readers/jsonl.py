@@ -32,6 +32,7 @@ from llmos.data.readers.lines import (
 
 SAMPLE_BYTES = 4 << 20
 SAMPLE_PLACES = 16  # of a large file
+SAMPLE_GUESSED = 100  # lines of a place whose encoding is guessed, which takes milliseconds each
 
 
 class JSONLines(Reader):
@@ -39,6 +40,7 @@ class JSONLines(Reader):
 
     name = "jsonl"
     suffixes = (".jsonl", ".ndjson", ".jsonlines", ".json")
+    extra = True
 
     def sniff(self, head: bytes) -> bool:
         first, end, rest = head.removeprefix(BOM).lstrip().partition(b"\n")
@@ -76,18 +78,36 @@ def _sampled(file: SourceFile, options: ReadOptions) -> Iterator[dict[str, Any]]
                 return
         return
     with file.path.open("rb") as data:
-        yield from _rows(data.read(SAMPLE_BYTES // 4), options)
+        began = list(_rows(data.read(SAMPLE_BYTES // 4), options))
+        yield from began or _first_row(whole, options)
         for place in range(1, SAMPLE_PLACES):
             data.seek(size * place // SAMPLE_PLACES)
             yield from _rows(data.read(SAMPLE_BYTES * 3 // 4 // SAMPLE_PLACES).partition(b"\n")[2], options)
 
 
+def _first_row(whole: Slice, options: ReadOptions) -> list[dict[str, Any]]:
+    """Where the beginning that is sampled ends inside of the first row: that row, if it is one that can be read at all."""
+    left = 2 * options.max_row_bytes
+    for block in until_damage(blocks(whole, options)):
+        if found := next(_rows(block.data, options), None):
+            return [found]
+        left -= len(block.data) if block.too_long is None else block.too_long[0]
+        if left <= 0:
+            break
+    return []
+
+
 def _rows(data: bytes, options: ReadOptions) -> Iterator[dict[str, Any]]:
-    for line in (block_as_utf8(data, options.encoding) or data).removeprefix(BOM).split(b"\n"):
+    left = SAMPLE_GUESSED
+    for line in data.removeprefix(BOM).split(b"\n"):
         if len(line) > options.max_row_bytes:
             continue
+        text, why = as_utf8(line, "utf-8" if options.encoding == "auto" else options.encoding)
+        if why and options.encoding == "auto" and left:
+            left -= 1
+            text, why = as_utf8(line, "auto")
         try:
-            row = orjson.loads(line)
+            row = None if why else orjson.loads(text)
         except orjson.JSONDecodeError:
             continue  # a bad or cut line; reading will say so
         if isinstance(row, dict):

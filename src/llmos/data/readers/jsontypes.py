@@ -1,8 +1,9 @@
 """Arrow types for JSON values: which column holds what, found in a sample, and what to do with a row that does not fit.
 
 A column gets the type that fits all sampled values; where they clash (a number among texts), that of most rows, and the others become
-error rows. Integers and decimals together are decimals. Objects become structs with all keys seen, arrays lists; an empty object or
-array and null alone say nothing.
+error rows. Integers and decimals together are decimals. Objects become structs with the keys seen, arrays lists. Null alone says nothing,
+an empty array only that there are lists; an object that never has a key has no column to be in and stays in `_extra`. So do keys beyond
+the MAX_KEYS most frequent ones of an object: an object with other keys in every row is no row of a table.
 """
 
 from __future__ import annotations
@@ -17,39 +18,55 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 import orjson
+import polars as pl
 import pyarrow as pa
 
 from llmos.data.base import EXTRA
+from llmos.data.readers.base import UNSEEN
 
 _NUMBER = {"int", "float"}
+_QUOTE, _COLON, _BACKSLASH, _SPACE = b'":\\ '
+_SCALARS: dict[pa.DataType, pl.DataType] = {
+    pa.large_string(): pl.String(), pa.int64(): pl.Int64(), pa.uint64(): pl.UInt64(), pa.float64(): pl.Float64(), pa.bool_(): pl.Boolean(),
+}  # fmt: skip
+MAX_KEYS = 1000  # of rows, and of an object in them, that are columns
 
 
 def schema_of(rows: Sequence[Mapping[str, Any]]) -> pa.Schema:
     """Columns in the order they are first seen. A column of nulls alone is text."""
+    return pa.schema([one for one in _fields(rows) if one.name != EXTRA])
+
+
+def _fields(objects: Iterable[Mapping[str, Any]]) -> list[pa.Field]:
     values: dict[str, list[Any]] = {}
-    for row in rows:
-        for name, value in row.items():
+    for one in objects:
+        for name, value in one.items():
             values.setdefault(name, []).append(value)
-    return pa.schema([pa.field(name, type_of(found)) for name, found in values.items() if name != EXTRA and _is_name(name)])
+    names = [name for name in values if _is_name(name)]
+    if len(names) > MAX_KEYS:
+        frequent = set(sorted(names, key=lambda name: -len(values[name]))[:MAX_KEYS])
+        names = [name for name in names if name in frequent]
+    return [field_of(name, values[name]) for name in names]
 
 
-def type_of(values: Iterable[Any]) -> pa.DataType:
-    there = [value for value in values if value is not None and value not in ({}, [])]
+def field_of(name: str, values: Iterable[Any]) -> pa.Field:
+    """With the type of the values; marked as UNSEEN where none of them has one."""
+    kind = _type_of([value for value in values if value is not None])
+    return pa.field(name, pa.large_string() if kind is None else kind, metadata=UNSEEN if kind is None else None)
+
+
+def _type_of(values: Sequence[Any]) -> pa.DataType | None:
+    there = [value for value in values if value not in ({}, [])]
     kinds = Counter(_kind(value) for value in there)
     if not kinds:
-        return pa.large_string()
+        return pa.large_list(field_of("item", [])) if [] in values and {} not in values else None
     kind = max(kinds, key=lambda one: (kinds[one], one))
     if kind in _NUMBER:
         return _number_type([value for value in there if _kind(value) in _NUMBER])
     if kind == "list":
-        return pa.large_list(type_of(item for value in there if isinstance(value, list) for item in value))
+        return pa.large_list(field_of("item", (item for value in there if isinstance(value, list) for item in value)))
     if kind == "dict":
-        inner: dict[str, list[Any]] = {}
-        for value in there:
-            if isinstance(value, dict):
-                for name, one in value.items():
-                    inner.setdefault(name, []).append(one)
-        fields = [pa.field(name, type_of(found)) for name, found in inner.items() if _is_name(name)]
+        fields = _fields(value for value in there if isinstance(value, dict))
         return pa.struct(fields) if fields else pa.large_string()
     return pa.bool_() if kind == "bool" else pa.large_string()
 
@@ -85,7 +102,7 @@ class Rows:
 
     def table(self, rows: Sequence[Any], extras: Sequence[str | None]) -> pa.Table:
         table, _ = self.counted(rows)
-        return table.set_column(len(self.schema), EXTRA, pa.array(extras, pa.large_string()))
+        return table.set_column(len(self.schema), EXTRA, pl.Series(extras, dtype=pl.String).to_arrow())
 
     def counted(self, rows: Sequence[Any]) -> tuple[pa.Table, int]:
         """The table, nothing in `_extra`, and how many keys the rows have, those inside of objects included."""
@@ -100,8 +117,14 @@ class Rows:
     @staticmethod
     def keys_in(data: bytes) -> int:
         """How many keys this JSON has when none of them stands twice in its object and no white space is before a colon; else another
-        number than `counted` gives. (A quote before a colon ends a key unless a backslash makes it part of a text.)"""
-        return data.count(b'":') - data.count(b'\\":')
+        number than `counted` gives. A quote before a colon ends a key, unless a backslash makes it part of a text, or it begins a text
+        that begins with a colon."""
+        codes = np.frombuffer(data, dtype=np.uint8)
+        at = np.flatnonzero((codes[:-1] == _QUOTE) & (codes[1:] == _COLON))
+        one, two, three, four = (codes[at - back] for back in (1, 2, 3, 4))  # before the first comes the last: no quote ends there
+        begins = (one == _COLON) & (two == _QUOTE) & (three != _BACKSLASH)
+        begins |= (one == _SPACE) & (two == _COLON) & (three == _QUOTE) & (four != _BACKSLASH)
+        return int(((one != _BACKSLASH) & ~begins).sum())
 
     def careful(self, line: bytes) -> tuple[Any, str | None, str]:
         """(row, what goes into `_extra`, "") of one line of UTF-8, or (None, None, why not)."""
@@ -183,21 +206,24 @@ def _column(values: list[Any], type: pa.DataType) -> tuple[pa.Array, int]:
             )
             children.append(child)
             num_keys += more
-        mask = pa.array([value is None for value in values], pa.bool_())
+        mask = pl.Series([value is None for value in values], dtype=pl.Boolean).to_arrow()
         return pa.StructArray.from_arrays(children, fields=list(type), mask=mask), num_keys
     if is_list(type):
         flat, more = _column([one for value in values if value is not None for one in value], type.value_type)
         more -= len(flat)  # the items of a list have no keys of their own
         sizes = np.fromiter((0 if value is None else len(value) for value in values), np.int64, len(values))
         offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int64())
-        mask = pa.array([value is None for value in values], pa.bool_())
+        mask = pl.Series([value is None for value in values], dtype=pl.Boolean).to_arrow()
         return pa.LargeListArray.from_arrays(offsets, flat, type=type, mask=mask), num_keys + more
-    return pa.array(values, type), num_keys
+    # (pyarrow.array would load pandas, where it is installed, to ask whether a list is a Series)
+    return pl.Series(values, dtype=_SCALARS[type]).to_arrow(), num_keys
 
 
 def _cut(value: Any, type: pa.DataType) -> tuple[Any, Any]:
     """(what the type has room for, what is left over or None) of nested objects. Inside lists, left-over keys are kept with their
-    place in the list."""
+    place in the list. An empty object that has no column of its kind is left over too."""
+    if value == {} and not pa.types.is_struct(type):
+        return None, {}
     if isinstance(value, dict) and pa.types.is_struct(type):
         fits, left = {}, {}
         for name, inner in value.items():

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from llmos.data.readers.base import SHOWN_CHARS, Batch, Problem, ReadOptions, Slice, SourceFile, Unreadable, whole
-from llmos.errors import InvalidValue
 
 PIECE_BYTES = 1 << 20
 T = TypeVar("T")
@@ -54,13 +53,8 @@ def line_slices(file: SourceFile, options: ReadOptions) -> Iterator[Slice]:
 
 
 def wide_encoding(file: SourceFile, options: ReadOptions) -> str:
-    """The encoding when it is one whose line ends are more than one byte; "" else. Raises InvalidValue for one that is not known."""
-    try:
-        name = codecs.lookup(options.encoding).name if options.encoding != "auto" else "utf-8"
-    except LookupError:
-        raise InvalidValue(
-            f"There is no encoding {options.encoding!r}.", param="read.encoding", hint="utf-8, gb18030, cp1252, auto …"
-        ) from None
+    """The encoding when it is one whose line ends are more than one byte; "" else."""
+    name = codecs.lookup(options.encoding).name if options.encoding != "auto" else "utf-8"
     if name in _WIDE_NAMES:
         return name
     head = file.head(4)
@@ -126,6 +120,10 @@ def _blocks(data: io.BufferedReader, head: bytes, left: int | None, first: int, 
         else:
             held += piece
         if len(held) > options.max_row_bytes:
+            if begun := held.rfind(b"\n") + 1:  # of the first bytes of the file, in which lines may have ended already
+                yield Block(bytes(held[:begun]), first)
+                first += held.count(b"\n", 0, begun)
+                del held[:begun]
             size, passing = len(held), bytes(held[: SHOWN_CHARS * 4])
             held = bytearray()
     if size:

@@ -16,8 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from llmos.data.readers.base import ReadOptions, SourceFile, Unreadable, readers
+from llmos.data.readers.base import Problem, ReadOptions, SourceFile, Unreadable, readers
 from llmos.data.readers.documents import extracted
+from llmos.data.readers.lines import PIECE_BYTES, shown, too_long
 from llmos.data.readers.rows import TEXT, TEXTS, Numbered, RowReader, all_bytes
 
 HEADERS = {"subject": "Subject", "from": "From", "to": "To", "cc": "Cc", "date": "Date", "message_id": "Message-ID"}
@@ -45,33 +46,43 @@ class Mail(RowReader):
 
     def rows(self, file: SourceFile, options: ReadOptions) -> Iterator[Numbered]:
         with file.open() as data:
-            mbox = data.read(5) == b"From "
-        if not mbox:
+            head = data.read(5)
+        if not head:
+            return
+        if head != b"From ":
             yield 1, _row(all_bytes(file, options), file, options)
             return
-        for number, message in _messages(file, options):
-            yield number, _row(message, file, options)
+        for number, message, size in _messages(file, options):
+            yield _told(number, message, size, file, options)
 
 
-def _messages(file: SourceFile, options: ReadOptions) -> Iterator[tuple[int, bytes]]:
-    """(line of its `From ` line, message) of an mbox file."""
+def _told(number: int, message: bytes, size: int, file: SourceFile, options: ReadOptions) -> Numbered:
+    """The row; of a message that cannot be read a Problem, since others follow it in the file."""
+    if size > options.max_row_bytes:
+        return too_long(number, size, message, options)
+    try:
+        return number, _row(message, file, options)
+    except Unreadable as problem:
+        return Problem(row=number, message=str(problem), raw=shown(message))
+
+
+def _messages(file: SourceFile, options: ReadOptions) -> Iterator[tuple[int, bytes, int]]:
+    """(line of its `From ` line, message, its size) of an mbox file; of one that is too long the beginning."""
     held: list[bytes] = []
-    first, size, blank = 1, 0, True
+    first, number, size, blank, whole = 1, 1, 0, True, True
     with file.open() as data:
-        for number, line in enumerate(iter(lambda: data.readline(options.max_row_bytes), b""), 1):
-            if blank and _FROM.match(line.rstrip(b"\n")):
+        for line in iter(lambda: data.readline(PIECE_BYTES), b""):
+            if blank and whole and _FROM.match(line.rstrip(b"\n")):
                 if number > 1:
-                    yield first, b"".join(held)
+                    yield first, b"".join(held), size
                 held, first, size = [], number, 0
             else:
-                held.append(line[1:] if line.startswith(b">From ") else line)
                 size += len(line)
-                if size > options.max_row_bytes:
-                    raise Unreadable(
-                        f"{file.path.name}: the message in line {first} has more than {options.max_row_bytes:,} bytes."
-                    )
-            blank = not line.strip()
-    yield first, b"".join(held)
+                if size <= options.max_row_bytes or not held:
+                    held.append(line[1:] if whole and line.startswith(b">From ") else line)
+            blank, whole = whole and not line.strip(), line.endswith(b"\n")  # a piece of a long line is no line
+            number += whole
+    yield first, b"".join(held), size
 
 
 def _row(data: bytes, file: SourceFile, options: ReadOptions) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 
 from llmos.data.readers.base import Batch, Reader, ReadOptions, Slice, SourceFile, Unreadable, readers, whole
 
+DAMAGED = (pa.ArrowException, OSError, ValueError, MemoryError)  # what Arrow raises for bytes that are not as they should be
+
 
 class Parquet(Reader):
     name = "parquet"
@@ -42,11 +44,12 @@ class Parquet(Reader):
             for batch in opened.iter_batches(
                 batch_size=_height(opened, options), row_groups=range(piece.start, piece.end), columns=names
             ):
+                batch.validate(full=True)  # that texts are UTF-8, which what follows relies on
                 table = fitted(pa.Table.from_batches([batch]), schema)
                 yield Batch(table=table, numbers=np.arange(number, number + len(batch), dtype=np.int64))
                 number += len(batch)
-        except (OSError, pa.ArrowInvalid) as problem:
-            raise Unreadable(f"{piece.file.path.name} is damaged: {problem}") from None
+        except DAMAGED as problem:
+            raise Unreadable(f"{piece.file.path.name} is damaged, or does not fit the other files: {problem}") from None
 
 
 readers.add("parquet", Parquet())
@@ -55,7 +58,7 @@ readers.add("parquet", Parquet())
 def _opened(file: SourceFile) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(file.path, memory_map=False)
-    except (OSError, pa.ArrowInvalid) as problem:
+    except DAMAGED as problem:
         raise Unreadable(f"{file.path.name} is not a whole Parquet file: {problem}") from None
 
 

@@ -10,6 +10,7 @@ its environment variables hold: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PR
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,9 @@ from llmos.infra.files import fsync_dir, fsync_file, make_dir, storage_errors
 from llmos.settings import Settings
 
 MAX_OBJECTS = 100_000
+MAX_NAME_BYTES = 200  # of a file, whose temporary name is longer; file systems allow 255
 _MAGIC = frozenset("*?[")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def fetched(uri: str, settings: Settings, fetcher: Fetcher | None = None) -> Iterator[tuple[Path, str]]:
@@ -40,12 +43,13 @@ def fetched(uri: str, settings: Settings, fetcher: Fetcher | None = None) -> Ite
 
 def _place(root: Path, uri: str, version: str, name: str) -> Path:
     address, kind = (hashlib.sha256(text.encode()).hexdigest()[:16] for text in (uri, version))
-    return root / address / kind / (name.replace("/", "_")[-200:].lstrip(".") or "file")
+    short = name.replace("/", "_").encode()[-MAX_NAME_BYTES:].decode(errors="ignore")
+    return root / address / kind / (short.lstrip(".") or "file")
 
 
 # -- https -------------------------------------------------------------------------------------------------------------
 def _page(url: str, root: Path, door: Fetcher) -> tuple[Path, str]:
-    name = unquote(Path(urlsplit(url).path).name) or "index.html"
+    name = _CONTROL.sub("_", unquote(Path(urlsplit(url).path).name)) or "index.html"
     version, size_bytes = _version(url, door)
     target = _place(root, url, version, name)
     if version and target.is_file():

@@ -13,7 +13,7 @@ import pyarrow as pa
 from llmos.data.readers.base import Problem, ReadOptions, SourceFile, Unreadable, readers
 from llmos.data.readers.rows import TEXT, TEXTS, Numbered, RowReader
 
-MAX_BYTES = 1 << 30
+MAX_BYTES = 1 << 28  # it is in memory as a whole
 
 
 @readers.register("squad")
@@ -73,7 +73,7 @@ def _question(asked: Any, context: str, title: str | None) -> dict[str, Any] | s
         return "a question without its text"
     answers = asked.get("answers") or []
     sound = isinstance(answers, list) and all(
-        isinstance(one, dict) and isinstance(one.get("text"), str) and type(one.get("answer_start")) is int for one in answers
+        isinstance(one, dict) and isinstance(one.get("text"), str) and _is_place(one.get("answer_start")) for one in answers
     )
     if not sound:
         return "an answer without its text or place"
@@ -87,3 +87,7 @@ def _question(asked: Any, context: str, title: str | None) -> dict[str, Any] | s
         "answers": {"text": [one["text"] for one in answers], "answer_start": [one["answer_start"] for one in answers]},
         "is_impossible": impossible if isinstance(impossible, bool) else None,
     }
+
+
+def _is_place(value: Any) -> bool:
+    return type(value) is int and abs(value) <= MAX_BYTES

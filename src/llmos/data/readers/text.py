@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from llmos.data.readers.base import Batch, Problem, Reader, ReadOptions, Slice, SourceFile, readers, whole
-from llmos.data.readers.lines import BOM, Block, as_utf8, batch, block_as_utf8, blocks, line_slices, shown, too_long
+from llmos.data.readers.lines import BOM, Block, as_utf8, batch, block_as_utf8, blocks, line_slices, shown, too_long, wide_encoding
 from llmos.data.readers.rows import TEXT, Numbered, all_bytes, batches
 
 SCHEMA = pa.schema([pa.field("text", TEXT)])
@@ -83,8 +83,9 @@ def _paragraphs(piece: Slice, options: ReadOptions) -> Iterator[Numbered]:
         for number, line in zip(numbers, texts, strict=True):
             if line.strip():
                 first, size = (number if not held else first), size + len(line)
-                held.append(line)
-            if held and (not line.strip() or size > options.max_row_bytes):
+                if not held or size <= options.max_row_bytes:  # of one that is too long the size is told, the text is not kept
+                    held.append(line)
+            elif held:
                 yield _paragraph(held, first, size, options)
                 held, size = [], 0
     if held:
@@ -97,5 +98,5 @@ def _paragraph(held: list[str], first: int, size: int, options: ReadOptions) -> 
 
 
 def _file(file: SourceFile, options: ReadOptions) -> Iterator[Numbered]:
-    data, why = as_utf8(all_bytes(file, options).removeprefix(BOM), options.encoding)
-    yield Problem(row=1, message=why, raw=shown(data)) if why else (1, {"text": data.decode()})
+    data, why = as_utf8(all_bytes(file, options).removeprefix(BOM), wide_encoding(file, options) or options.encoding)
+    yield Problem(row=1, message=why, raw=shown(data)) if why else (1, {"text": data.decode().removeprefix("\ufeff")})

@@ -3,6 +3,7 @@ samples of the rows that went. All of it is in the manifest and the ledger; no r
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import polars as pl
@@ -68,13 +69,14 @@ def _signal(name: str, spread: Plain, rule: list[float | None] | None) -> Plain:
     """bins: [from, to, rows], ascending; limits: [at_least, at_most] that stood. The rows are those that reached the step."""
     bins = sorted((int(place), count) for place, count in spread["counts"].items())
     measured = sum(count for _, count in bins)
+    mean = spread["total"] / measured if measured else math.nan
     return {
         "signal": name,
         "limits": rule or [None, None],
         "bins": [[float(EDGES[place]), float(EDGES[place + 1]), count] for place, count in bins],
         "rows": measured,
         "not_measured": spread["num_nan"],
-        "mean": spread["total"] / measured if measured else None,
+        "mean": mean if math.isfinite(mean) else None,
     }
 
 

@@ -14,7 +14,7 @@ from llmos.data.shapes.pairs import INSTRUCTION, InstructionShape, pairs_of
 from llmos.data.shapes.preference import one
 from llmos.data.shapes.records import Feedback, Turn
 from llmos.data.shapes.sharegpt import TaggedShape
-from llmos.data.shapes.turns import has_roles, leave_tools, read_tools, read_turns, tools_text, write_turns
+from llmos.data.shapes.turns import has_roles, leave_tools, read_answer, read_tools, read_turns, tools_text, write_turns
 from llmos.errors import InvalidValue
 
 _LABEL = Column("label", "true or false")
@@ -60,9 +60,7 @@ class MessagesFeedback(Shape):
 
     def read(self, row: Row) -> Feedback:
         extra = self.take(row)
-        prompt, completion = read_turns(row["prompt"], "prompt"), read_turns(row["completion"], "completion")
-        if not completion:
-            raise InvalidValue("There is no answer.", param="completion")
+        prompt, completion = read_turns(row["prompt"], "prompt"), read_answer(row["completion"], "completion")
         tools = read_tools(row.get("tools"), "tools")
         return Feedback(prompt=prompt, completion=completion, label=row["label"], tools=tools, extra=extra)
 

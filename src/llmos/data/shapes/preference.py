@@ -21,6 +21,7 @@ from llmos.data.shapes.turns import (
     Ids,
     leave_tools,
     plain,
+    read_answer,
     read_tagged,
     read_tools,
     read_turns,
@@ -69,10 +70,8 @@ class MessagesPreference(Shape):
 
     def read(self, row: Row) -> Preference:
         extra = self.take(row)
-        prompt, chosen, rejected = (read_turns(row[name], name) for name in ("prompt", "chosen", "rejected"))
-        for name, answer in (("chosen", chosen), ("rejected", rejected)):
-            if not answer:
-                raise InvalidValue("There is no answer.", param=name)
+        prompt = read_turns(row["prompt"], "prompt")
+        chosen, rejected = (read_answer(row[name], name) for name in ("chosen", "rejected"))
         tools = read_tools(row.get("tools"), "tools")
         return Preference(prompt=prompt, chosen=chosen, rejected=rejected, tools=tools, extra=extra)
 

@@ -34,6 +34,13 @@ def read_turns(messages: list[Row], field: str) -> list[Turn]:
     return [_read_turn(message, field, at) for at, message in enumerate(messages)]
 
 
+def read_answer(messages: list[Row], field: str) -> list[Turn]:
+    """Messages that are an answer: at least one."""
+    if not messages:
+        raise InvalidValue("There is no answer.", param=field)
+    return read_turns(messages, field)
+
+
 def _read_turn(message: Row, field: str, at: int) -> Turn:
     role, content = message.get("role"), message.get("content", UNSET)
     if not isinstance(role, str) or role not in ROLES:

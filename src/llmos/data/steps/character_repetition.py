@@ -9,9 +9,10 @@ from llmos.data.base import Rows, Values, step
 from llmos.data.steps.characters import Characters, Floats
 from llmos.data.steps.measured import Measured
 from llmos.data.steps.ranged import Ranged, RatioConfig
-from llmos.data.steps.spaced_words import Repeats, neighbours, repeats
+from llmos.data.steps.spaced_words import Hashes, Repeats, byte_windows, neighbours, repeats, within
 
-PART_CHARS = 1 << 18
+PART_BYTES = 1 << 15  # what is made of them, 8 to 16 bytes for each, stays in a core's own cache
+TIMES_BITS = 40
 
 
 @step("character_repetition")
@@ -28,26 +29,32 @@ class CharacterRepetition(Ranged):
     signal = "character_repetition"
 
     def measure(self, rows: Rows) -> Values:
-        parts = rows.derived(Measured, self.column).characters.parts(PART_CHARS)
-        return np.concatenate([np.zeros(0), *(repetition(part, self.config.num_chars) for part in parts)])
+        made, num = rows.derived(Measured, self.column).characters, self.config.num_chars
+        plain = made.lengths == np.diff(made.starts) - 1  # ASCII
+        found = np.zeros(len(rows))
+        for which in (plain & rows.alive, ~plain & rows.alive):
+            parts = made.select(which).parts(PART_BYTES)
+            found[which] = np.concatenate([np.zeros(0), *(repetition(part, num) for part in parts)])
+        return found
 
 
-def repetition(found: Characters, num: int) -> Floats:
+def repetition(part: Characters, num: int) -> Floats:
     """Of each text."""
-    hashes = neighbours(found.codes.astype(np.uint64), num)
-    inside = np.ones(len(found.codes), dtype=bool)
-    for before in range(num):  # an n-gram that begins so far before the line feed after a text would reach it
-        inside[np.maximum(found.ends - before, 0)] = False
-    row = np.repeat(np.arange(len(found.lengths)), np.maximum(found.lengths - num + 1, 0))
-    return share_of_most_frequent(repeats(hashes[inside[: len(hashes)]], row, len(found.lengths)))
+    return share_of_most_frequent(repeats(*within(_windows(part, num), part.lengths, num, apart=1)))
+
+
+def _windows(part: Characters, num: int) -> Hashes:
+    if not len(part.firsts) and 8 <= num <= 16:
+        return byte_windows(part.padded, num)
+    return neighbours(part.points().astype(np.uint64), num)
 
 
 def share_of_most_frequent(found: Repeats) -> Floats:
     """Of all n-grams of a text, those that are among its sqrt(different) most frequent and occur more than once."""
-    order = np.lexsort((-found.times, found.row))
-    row, times = found.row[order], found.times[order]
-    first = np.searchsorted(row, np.arange(len(found.total)))
-    rank = np.arange(len(row)) - first[row]
+    keys = (found.row << TIMES_BITS) | ((1 << TIMES_BITS) - 1 - found.times)  # texts in order, in each the most frequent first
+    keys.sort()
+    row, times = keys >> TIMES_BITS, (1 << TIMES_BITS) - 1 - (keys & ((1 << TIMES_BITS) - 1))
+    rank = np.arange(len(row)) - np.searchsorted(row, np.arange(len(found.total)))[row]
     taken = rank < np.sqrt(found.different).astype(np.int64)[row]
     repeated = np.bincount(row[taken], weights=times[taken], minlength=len(found.total))
     shares: Floats = repeated / np.maximum(found.total, 1)

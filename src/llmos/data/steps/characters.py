@@ -1,12 +1,12 @@
-"""Every character of a batch of texts as a number in one array, with what Unicode and the field say it is, for steps that count them.
+"""A batch of texts as one array of bytes, with what Unicode and the field say of each character, for steps that count them.
 
     texts   "a1 ", "é"
-    codes   97 49 32 10 233 10      code points; a line feed stands after each text
-    kinds    5  9 ..  0   5  0      bits of Kind; 0 for those line feeds
-    starts   0           4      6   where each text begins, and the end
+    data    97 49 32 10 195 169 10      UTF-8; a line feed stands after each text
+    kinds    5  9 ..  0   5   0  0      bits of Kind, at the first byte of a character; 0 for the other bytes and those line feeds
+    starts   0            4      7      where each text begins, and the end
 
-A share of characters is then one table look-up and one sum for the whole batch, some hundred MB/s, where a loop over each text makes 2.
-All filters of a batch use the same arrays (measured.py).
+A share of characters is then one translation of bytes and one sum for the whole batch, hundreds of MB/s, where a loop over each text makes
+2. All filters of a batch use the same arrays (measured.py).
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import string
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Codes = np.ndarray[Any, np.dtype[np.uint32]]
 Kinds = np.ndarray[Any, np.dtype[np.uint8]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -28,6 +30,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Truths = np.ndarray[Any, np.dtype[np.bool_]]
 
 NUM_CODES = 0x110000
+PAD = 8
+LAST_LETTER = 0x3FFFF  # beyond plane 3 Unicode has no letter, digit or space
 LAST_SYMBOL = 0x1FFFF  # Unicode has no punctuation or symbol beyond plane 1
 
 # What is no part of a word at its ends, in the filters of ROOTS (Laurençon et al. 2022, arXiv:2303.03915) and of Data-Juicer: ASCII
@@ -71,11 +75,11 @@ class Kind:
 @lru_cache(maxsize=1)
 def table() -> Kinds:
     """The kind of every code point."""
-    every: Any = np.arange(NUM_CODES, dtype=np.uint32).view("<U1")
+    every: Any = np.arange(LAST_LETTER + 1, dtype=np.uint32).view("<U1")
     found = np.zeros(NUM_CODES, dtype=np.uint8)
     for kind, has in ((Kind.ALPHANUMERIC, np.strings.isalnum), (Kind.LETTER, np.strings.isalpha),
                       (Kind.DIGIT, np.strings.isdecimal), (Kind.SPACE, np.strings.isspace)):  # fmt: skip
-        found[has(every)] |= kind
+        found[: LAST_LETTER + 1][has(every)] |= kind
     symbols = [unicodedata.category(chr(code))[0] in "PS" for code in range(LAST_SYMBOL + 1)]
     found[: LAST_SYMBOL + 1][symbols] |= Kind.SYMBOL
     for part in SPECIAL.split():
@@ -90,40 +94,84 @@ def table() -> Kinds:
 
 @lru_cache(maxsize=1)
 def lower_case() -> Codes:
-    """The lower case of every code point, where it is one code point."""
+    """The lower case of every code point, where it is one code point. (Beyond plane 1 no character has one.)"""
     found = np.arange(NUM_CODES, dtype=np.uint32)
-    every: Any = found.view("<U1")
+    every: Any = found[: LAST_SYMBOL + 1].copy().view("<U1")
     lower = np.strings.lower(every)
-    one = np.strings.str_len(lower) == 1
-    found = found.copy()
+    one = np.flatnonzero(np.strings.str_len(lower) == 1)
     found[one] = lower[one].astype("<U1").view(np.uint32)
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Characters:
-    """Of one batch, as drawn above. Indexes are of characters."""
+@lru_cache(maxsize=1)
+def _byte_kinds() -> bytes:
+    """For `bytes.translate`."""
+    return table()[:128].tobytes() + bytes(128)
 
-    codes: Codes
-    kinds: Kinds
+
+@lru_cache(maxsize=64)
+def byte_marks(characters: str) -> bytes:
+    """For `bytes.translate`: 1 for those of the characters that are one byte."""
+    return bytes(chr(code) in characters for code in range(128)) + bytes(128)
+
+
+@dataclass(frozen=True)
+class Characters:
+    """Of one batch, as drawn above. Indexes are of bytes. padded: `data` and PAD more bytes, so that 8 can be read from anywhere. lengths:
+    characters of each text. firsts, codes: where the characters of several bytes begin, and their code points."""
+
+    padded: Bytes
     starts: Ints
+    lengths: Ints
+    firsts: Ints
+    codes: Codes
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        """As drawn above."""
+        found = np.frombuffer(bytearray(self.raw.translate(_byte_kinds())), dtype=np.uint8)
+        found[self.firsts] = table()[self.codes]
+        found[self.ends] = 0
+        return found
 
     def lower(self) -> Characters:
-        """Each character in lower case."""
+        """Each character in lower case, where that is one character."""
         codes = lower_case()[self.codes]
-        kinds = table()[codes]
-        kinds[self.ends] = 0
-        return Characters(codes, kinds, self.starts)
+        if (_num_bytes(codes) != _num_bytes(self.codes)).any():
+            points = lower_case()[np.frombuffer(self.raw.decode("utf-8").encode("utf-32-le"), dtype="<u4")]
+            bounds = np.concatenate([[0], np.cumsum(self.lengths + 1)])
+            padded = _padded(points.astype("<u4").tobytes().decode("utf-32-le").encode())
+            each = np.concatenate([[0], np.cumsum(_num_bytes(points))])
+            return _characters(padded, each[bounds], self.lengths)
+        padded = _padded(self.raw.lower())
+        for place in range(4):  # of a character's bytes
+            longer = np.flatnonzero((codes != self.codes) & (_num_bytes(codes) > place))
+            padded[self.firsts[longer] + place] = _byte_of(codes[longer], place)
+        return Characters(padded, self.starts, self.lengths, self.firsts, codes)
 
     @property
-    def lengths(self) -> Ints:
-        """Characters of each text."""
-        return np.diff(self.starts) - 1
+    def data(self) -> Bytes:
+        return self.padded[:-PAD]
+
+    @property
+    def raw(self) -> bytes:
+        """The texts with their line feeds."""
+        return self.data.tobytes()
 
     @property
     def ends(self) -> Ints:
         """Where the line feed after each text stands."""
         return self.starts[1:] - 1
+
+    @property
+    def widths(self) -> Ints:
+        """Bytes of the characters that begin at `firsts`."""
+        return _num_bytes(self.codes)
+
+    @property
+    def inner(self) -> Ints:
+        """Where bytes stand that are not the first of their character, ascending."""
+        return np.flatnonzero(self.data.view(np.int8) < -64) if len(self.firsts) else self.firsts
 
     def count(self, kind: int) -> Ints:
         """How many characters of each text are of that kind (of any of several)."""
@@ -136,36 +184,103 @@ class Characters:
     def share_of(self, count: Ints) -> Floats:
         return count / np.maximum(self.lengths, 1)
 
+    def marked(self, characters: str) -> Truths:
+        """Which of the bytes begin one of these characters; the line feeds after texts are marked when a line feed is among them."""
+        found = np.frombuffer(bytearray(self.raw.translate(byte_marks(characters))), dtype=bool)
+        found[self.firsts[np.isin(self.codes, [ord(one) for one in characters if ord(one) > 127])]] = True
+        return found
+
+    def whole(self, kind: int) -> Truths:
+        """Which bytes, all of a character's, are of that kind."""
+        found: Truths = (self.kinds & kind) != 0
+        for place in range(1, 4):
+            longer = self.firsts[self.widths > place]
+            found[longer + place] = found[longer]
+        return found
+
     def total(self, marked: Truths) -> Ints:
-        """How many characters of each text are marked; no final line feed may be."""
+        """How many bytes of each text are marked; no final line feed may be."""
         if not len(self.lengths):
             return np.zeros(0, dtype=np.int64)
         counted: Ints = np.add.reduceat(marked.view(np.uint8), self.starts[:-1], dtype=np.int64)
         return counted
 
-    def parts(self, num_chars: int) -> Iterator[Characters]:
-        """The same in pieces of whole texts of about so many characters: what fits into a processor's cache is computed faster."""
+    def parts(self, num_bytes: int) -> Iterator[Characters]:
+        """The same in pieces of whole texts of about so many bytes: what fits into a processor's cache is computed faster."""
         at = 0
         while at < len(self.lengths):
-            after = max(at + 1, int(np.searchsorted(self.starts, self.starts[at] + num_chars, side="right")) - 1)
-            begin, end = self.starts[at], self.starts[after]
-            yield Characters(self.codes[begin:end], self.kinds[begin:end], self.starts[at : after + 1] - begin)
+            after = max(at + 1, int(np.searchsorted(self.starts, self.starts[at] + num_bytes, side="right")) - 1)
+            yield self.part(at, after)
             at = after
 
-    def rows(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Of every character, which text it belongs to."""
-        return np.repeat(np.arange(len(self.lengths)), np.diff(self.starts))
+    def part(self, at: int, after: int) -> Characters:
+        """Some of the texts."""
+        begin, end = self.starts[at], self.starts[after]
+        low, high = np.searchsorted(self.firsts, [begin, end])
+        starts, lengths = self.starts[at : after + 1] - begin, self.lengths[at:after]
+        return Characters(self.padded[begin : end + PAD], starts, lengths, self.firsts[low:high] - begin, self.codes[low:high])
+
+    def select(self, mask: Truths) -> Characters:
+        """The texts where the mask is true."""
+        sizes = np.diff(self.starts)
+        starts = np.concatenate([[0], np.cumsum(sizes[mask])])
+        data = _padded(self.data[np.repeat(mask, sizes)])
+        return _characters(data, starts, self.lengths[mask])
+
+    def points(self) -> np.ndarray[Any, Any]:
+        """Code points of all characters, line feeds after texts included."""
+        return np.frombuffer(self.raw.decode().encode("utf-32-le"), dtype="<u4") if len(self.firsts) else self.data
 
 
 def characters(text: pl.Series) -> Characters:
     """Of a column of texts without nulls."""
     starts = np.zeros(len(text) + 1, dtype=np.int64)
-    np.cumsum(text.str.len_chars().to_numpy().astype(np.int64) + 1, out=starts[1:])
-    joined = str(text.str.join("\n").item()) + "\n" if len(text) else ""
-    codes = np.frombuffer(joined.encode("utf-32-le"), dtype="<u4")
-    kinds = table()[codes]
-    kinds[starts[1:] - 1] = 0
-    return Characters(codes, kinds, starts)
+    np.cumsum(text.str.len_bytes().to_numpy().astype(np.int64) + 1, out=starts[1:])
+    joined = text.str.join("\n").to_arrow() if len(text) else pa.array([""], pa.large_string())
+    padded = _padded(memoryview(joined.buffers()[2] or b"")[: max(0, int(starts[-1]) - 1)], end=b"\n" if len(text) else b"")
+    return _characters(padded, starts, text.str.len_chars().to_numpy().astype(np.int64))
+
+
+def _characters(padded: Bytes, starts: Ints, lengths: Ints) -> Characters:
+    firsts = np.flatnonzero(padded[:-PAD] >= 0xC0)
+    return Characters(padded, starts, lengths, firsts, _decoded(padded, firsts))
+
+
+def _padded(data: Any, end: bytes = b"") -> Bytes:
+    """The bytes, writable, with PAD more of 0."""
+    given = np.frombuffer(data, dtype=np.uint8)
+    num = len(given) + len(end)
+    found: Bytes = np.empty(num + PAD, dtype=np.uint8)
+    found[: len(given)] = given
+    found[len(given) : num] = np.frombuffer(end, dtype=np.uint8)
+    found[num:] = 0
+    return found
+
+
+def _decoded(data: Bytes, firsts: Ints) -> Codes:
+    """Code points of the characters of two to four bytes that begin there (RFC 3629, section 3)."""
+    head = data[firsts].astype(np.uint32)
+    width = 2 + (head >= 0xE0) + (head >= 0xF0)
+    found: Codes = head & (0x7F >> width).astype(np.uint32)
+    for place in range(1, 4):
+        longer = width > place
+        found[longer] = (found[longer] << np.uint32(6)) | (data[firsts[longer] + place] & np.uint32(0x3F))
+    return found
+
+
+def _num_bytes(codes: Codes) -> Ints:
+    """Of each code point in UTF-8."""
+    found: Ints = 1 + (codes >= 0x80).astype(np.int64) + (codes >= 0x800) + (codes >= 0x10000)
+    return found
+
+
+def _byte_of(codes: Codes, place: int) -> Bytes:
+    """That byte of each code point's UTF-8; they have it."""
+    width = _num_bytes(codes)
+    bits = codes >> (6 * (width - 1 - place)).astype(np.uint32)
+    if place:
+        return ((bits & 0x3F) | 0x80).astype(np.uint8)
+    return np.where(width == 1, bits, (0xF00 >> width) & 0xFF | bits).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +294,17 @@ class Lines:
 def lines(made: Characters) -> Lines:
     if not len(made.lengths):
         return Lines(made.lengths, made.lengths)
-    second = np.zeros(len(made.codes), dtype=bool)  # the \n of \r\n ends no line and is in none
-    second[1:] = (made.codes[1:] == 10) & (made.codes[:-1] == 13)
-    second[made.ends] = False
-    end = ((made.kinds & Kind.LINE_END) != 0) & ~second
-    open_end = (made.lengths > 0) & ((made.kinds[np.maximum(made.ends - 1, 0)] & Kind.LINE_END) == 0)
-    count = made.total(end) + open_end
+    end = (made.kinds & Kind.LINE_END) != 0
     end[made.ends] = True
     places = np.flatnonzero(end)
-    length = np.diff(places, prepend=-1) - 1 - np.diff(np.cumsum(second)[places], prepend=0)
-    longest: Ints = np.maximum.reduceat(length, np.searchsorted(places, made.starts[:-1]))
+    length = np.diff(places, prepend=-1) - 1  # characters between a line end and the one before
+    inner = made.inner
+    if len(inner):
+        length -= np.diff(np.searchsorted(inner, places), prepend=0)
+    last = made.kinds[places] == 0
+    second = (made.data[places] == 10) & (made.data[places - 1] == 13) & ~last  # the \n of \r\n ends no line
+    counted = ~second & (~last | (length > 0))
+    first = np.concatenate([[0], np.flatnonzero(last)[:-1] + 1])
+    count: Ints = np.add.reduceat(counted, first, dtype=np.int64)
+    longest: Ints = np.maximum.reduceat(length, first)
     return Lines(count, longest)

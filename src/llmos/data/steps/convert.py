@@ -67,6 +67,11 @@ class Convert(Mapper):
     def map(self, rows: Rows) -> Mapped:
         frame, converter = rows.frame, self._made()
         own = [name for name in frame.columns if name in self.old.names]
+        if not own:
+            what = f"convert: the rows have none of the columns of {self.config.source}: {', '.join(self.old.names)}."
+            raise InvalidValue(
+                what, param="source", hint="Name them where they are read (columns of the source), or another shape."
+            )
         clash = [name for name in self.new.names if name in frame.columns and name not in own]
         if clash:
             raise InvalidValue(

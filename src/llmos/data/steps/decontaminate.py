@@ -35,12 +35,14 @@ class Decontaminate(Comparer):
         return self.config.against_columns or self.reads()
 
     def sketch(self, rows: Rows) -> pl.DataFrame:
-        found = [shingles(folded(rows.derived(pieces_of, column)), self.config.ngram)[0] for column in self.reference_reads()]
+        found = [
+            shingles(folded(rows.derived(pieces_of, column)).hashed, self.config.ngram)[0] for column in self.reference_reads()
+        ]
         return pl.DataFrame({"gram": np.unique(np.concatenate(found))})
 
     def signals(self, rows: Rows) -> Mapping[str, Values]:
         known = np.sort(self.known.get_column("gram").to_numpy())
-        hashes, offsets = shingles(folded(rows.derived(pieces_of, self.column)), self.config.ngram)
+        hashes, offsets = shingles(folded(rows.derived(pieces_of, self.column)).hashed, self.config.ngram)
         at = np.searchsorted(known, hashes)
         shared = known[np.minimum(at, len(known) - 1)] == hashes if len(known) else np.zeros(len(hashes), dtype=bool)
         running = np.concatenate([[0], np.cumsum(shared)])

@@ -11,8 +11,16 @@ from llmos.data.base import Filter, Rows, Rule, StepConfig, Values, step
 from llmos.errors import InvalidValue
 
 
-def field_of(rows: Rows, path: str) -> pl.Series:
-    """A column, or with dots a field of a nested one. A column whose name has the dots itself comes first. Raises InvalidValue."""
+def field_of(rows: Rows, path: str, *, one: str = "") -> pl.Series:
+    """A column, or with dots a field of a nested one. A column whose name has the dots itself comes first. one: the parameter that
+    wants one value of each row, no list and no object. Raises InvalidValue."""
+    found = _field(rows, path)
+    if one and found.dtype.is_nested():
+        raise InvalidValue(f"{path!r} holds {found.dtype}, and one value is wanted.", param=one)
+    return found
+
+
+def _field(rows: Rows, path: str) -> pl.Series:
     if path in rows.frame.columns or "." not in path:
         return rows.column(path)
     first, *rest = path.split(".")
@@ -38,6 +46,9 @@ class FieldIn(Filter):
 
     def signals(self, rows: Rows) -> Mapping[str, Values]:
         found, wanted = field_of(rows, self.config.field), set(self.config.values)
+        inner = found.dtype.inner if isinstance(found.dtype, pl.List | pl.Array) else found.dtype
+        if inner.is_nested():
+            raise InvalidValue(f"{self.config.field!r} holds {found.dtype}, and values are wanted.", param="field")
         kept = [all(one in wanted for one in value) if isinstance(value, list) else value in wanted for value in found.to_list()]
         return {"field_in": pl.Series(kept, dtype=pl.Boolean)}
 
@@ -58,7 +69,7 @@ class FieldRange(Filter):
     config: Config
 
     def signals(self, rows: Rows) -> Mapping[str, Values]:
-        found = field_of(rows, self.config.field)
+        found = field_of(rows, self.config.field, one="field")
         if found.dtype == pl.String:
             found = found.str.strip_chars()
         value = found.cast(pl.Float64, strict=False)
@@ -81,7 +92,7 @@ class SuffixIn(Filter):
     config: Config
 
     def signals(self, rows: Rows) -> Mapping[str, Values]:
-        found = field_of(rows, self.config.field).cast(pl.String).str.to_lowercase().fill_null("")
+        found = field_of(rows, self.config.field, one="field").cast(pl.String).str.to_lowercase().fill_null("")
         kept = pl.repeat(False, len(rows), eager=True)
         for suffix in self.config.suffixes:
             kept = kept | found.str.ends_with(suffix.lower())

@@ -88,12 +88,11 @@ def paragraphs_of(text: pl.Series) -> Elements:
 def _in_range(sketches: Sketches, ends: np.ndarray[Any, Any], number: int, num: int) -> tuple[np.ndarray[Any, Any], Hashes]:
     """(places among all lines, hashes) of the lines whose hash is in this range; short lines (0) are in none."""
     width = (1 << 64) // num
+    least, most = number * width, (number + 1) * width - 1 if number + 1 < num else (1 << 64) - 1
     places, hashes = [], []
     for part, units in enumerate(sketches.column("units")):
         flat = units.explode(empty_as_null=False).to_numpy() if ends[part + 1] > ends[part] else np.zeros(0, dtype=np.uint64)
-        here = np.flatnonzero(
-            (flat != 0) & (flat >= np.uint64(number * width)) & (flat <= np.uint64(min((number + 1) * width, 1 << 64) - 1))
-        )
+        here = np.flatnonzero((flat != 0) & (flat >= np.uint64(least)) & (flat <= np.uint64(most)))
         places.append(here + ends[part])
         hashes.append(flat[here])
     return np.concatenate(places), np.concatenate(hashes)

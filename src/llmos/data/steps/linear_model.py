@@ -28,7 +28,7 @@ from llmos.data.steps.characters import Ints, Kind, characters
 from llmos.data.steps.spaced_words import hash_spans, ngrams
 from llmos.errors import CorruptFile, InvalidValue, NotFound
 
-FORMAT = "llmos-linear-1"
+FORMAT = "llmos-linear-2"
 BITS = 18
 ITERATIONS = 30
 RATE = np.float32(0.3)
@@ -53,13 +53,17 @@ class Features:
 def features(text: pl.Series, bits: int) -> Features:
     made = characters(text.str.to_lowercase())
     ideograph = (made.kinds & Kind.CJK) != 0
-    inside = ((made.kinds & Kind.ALPHANUMERIC) != 0) & ~ideograph
+    inside = made.whole(Kind.ALPHANUMERIC) & ~made.whole(Kind.CJK)
     before, after = np.roll(inside, 1), np.roll(inside, -1)  # the last character is a line feed, so nothing comes around
+    last = np.zeros(len(inside), dtype=bool)
+    is_ideograph = ideograph[made.firsts]
+    last[(made.firsts + made.widths - 1)[is_ideograph]] = True
     begins = np.flatnonzero(ideograph | (inside & ~before))
-    stops = np.flatnonzero(ideograph | (inside & ~after)) + 1
-    words = hash_spans(made.codes, begins, stops)
-    row = np.searchsorted(made.starts, begins, side="right") - 1
-    pairs, pair_row = ngrams(words, row, 2)
+    stops = np.flatnonzero(last | (inside & ~after)) + 1
+    words = hash_spans(made.padded, begins, stops)
+    counts = np.diff(np.searchsorted(begins, made.starts))
+    pairs, num_pairs = ngrams(words, counts, 2)
+    row, pair_row = (np.repeat(np.arange(len(text)), each) for each in (counts, num_pairs))
     keys = (np.concatenate([row, pair_row]) << bits) | (np.concatenate([words, pairs]) >> np.uint64(64 - bits)).astype(np.int64)
     keys = np.unique(keys)
     bounds = np.searchsorted(keys, np.arange(len(text) + 1) << bits)

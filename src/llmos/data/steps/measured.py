@@ -7,7 +7,7 @@ from functools import cached_property
 import polars as pl
 
 from llmos.data.steps.characters import Characters, Lines, characters, lines
-from llmos.data.steps.spaced_words import SpacedWords, spaced_words
+from llmos.data.steps.spaced_words import SpacedWords, lower_words, spaced_words
 
 
 class Measured:
@@ -31,4 +31,4 @@ class Measured:
     @cached_property
     def lower_words(self) -> SpacedWords:
         """The words in lower case, character by character (a character whose lower case is two stays as it is)."""
-        return spaced_words(self.characters.lower())
+        return lower_words(self.words)

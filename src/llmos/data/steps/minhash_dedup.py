@@ -17,7 +17,9 @@ from pydantic import Field
 from llmos.data.base import Rows, Sketches, step
 from llmos.data.clusters import Ints
 from llmos.data.dedup import Dedup, DedupConfig, Floats
-from llmos.data.words import Hashes, Words, folded, hash_of, mixed, pieces_of, shingles, split_at
+from llmos.data.steps.characters import characters
+from llmos.data.steps.spaced_words import hash_spans, pieces
+from llmos.data.words import Hashed, Hashes, folded, hash_of, mixed, pieces_of, shingles
 
 SEED = 1
 _AT_ONCE = 1 << 16  # pairs whose signatures are compared at a time
@@ -48,6 +50,7 @@ class MinHashDedup(Dedup):
 
     config: Config
     signal = "near_duplicate"
+    version = 2
 
     def keys(self) -> Sequence[str]:
         return [f"band{number}" for number in range(self.config.bands)]
@@ -69,10 +72,16 @@ class MinHashDedup(Dedup):
             found["signature"] = pl.Series(signatures, dtype=pl.Array(pl.UInt32, c.bands * c.rows_per_band))
         return found
 
-    def _words(self, rows: Rows) -> Words:
+    def _words(self, rows: Rows) -> Hashed:
         if self.config.words == "folded":
-            return folded(rows.derived(pieces_of, self.column))
-        return split_at(rows.text(self.column).str.to_lowercase(), " " if self.config.words == "spaced" else "")
+            return folded(rows.derived(pieces_of, self.column)).hashed
+        made = characters(rows.text(self.column)).lower()
+        if self.config.words == "spaced":
+            begins, stops = pieces(made, " ")
+            return Hashed(hash_spans(made.padded, begins, stops), np.searchsorted(begins, made.starts))
+        inside = np.ones(int((made.lengths + 1).sum()), dtype=bool)
+        inside[np.cumsum(made.lengths + 1) - 1] = False
+        return Hashed(mixed(made.points()[inside].astype(np.uint64) + np.uint64(1)), np.concatenate([[0], np.cumsum(made.lengths)]))
 
     def likeness(self, sketches: Sketches) -> tuple[_Agreement, float] | None:
         c = self.config
@@ -80,7 +89,7 @@ class MinHashDedup(Dedup):
 
 
 def signatures_of(
-    words: Words, ngram: int, num: int
+    words: Hashed, ngram: int, num: int
 ) -> tuple[np.ndarray[Any, np.dtype[np.uint32]], np.ndarray[Any, np.dtype[np.bool_]]]:
     """uint32[N, num] minima of `num` random hashes over the shingles of each text, and which texts have no words at all."""
     from rensa import RMinHash
@@ -112,13 +121,12 @@ class _Agreement:
         return found
 
 
-def _with_short(hashes: Hashes, offsets: Ints, words: Words) -> tuple[Hashes, Ints]:
+def _with_short(hashes: Hashes, offsets: Ints, words: Hashed) -> tuple[Hashes, Ints]:
     """Texts with words, but too few for a shingle, have one of all their words."""
     short = np.flatnonzero((np.diff(offsets) == 0) & (words.counts > 0))
     if not len(short):
         return hashes, offsets
-    each = words.hashes[words.ids]
-    whole = np.array([hash_of(each[words.offsets[row] : words.offsets[row + 1]]) for row in short.tolist()], dtype=np.uint64)
+    whole = np.array([hash_of(words.each[words.offsets[row] : words.offsets[row + 1]]) for row in short.tolist()], dtype=np.uint64)
     return np.insert(hashes, offsets[short], whole), offsets + np.concatenate(
         [[0], np.cumsum(np.isin(np.arange(len(words.counts)), short))]
     )

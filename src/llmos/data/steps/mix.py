@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,8 @@ from pydantic import Field
 from llmos.data.base import ID, Gatherer, Rows, Sketches, TextConfig, Verdict, step
 from llmos.data.dedup import whole
 from llmos.data.drawing import draws
-from llmos.data.grouping import group_codes, group_values
+from llmos.data.grouping import group_codes, group_values, groups_of
+from llmos.data.steps.fields import field_of
 from llmos.errors import InvalidValue
 
 
@@ -27,7 +28,7 @@ class Mix(Gatherer):
         unit: Literal["rows", "chars", "column"] = Field("chars", description="What the budget counts.")
         size: str = Field("", description="Column of sizes for unit: column, such as num_tokens.")
         budget: float | None = Field(None, gt=0, description="In that unit; not set: the size of everything.")
-        weights: dict[str, float] | None = None
+        weights: dict[str, Annotated[float, Field(ge=0)]] | None = None
         temperature: float = Field(1.0, gt=0)
         max_repeats: float = Field(1.0, ge=0, description="Times that a row may be there, on average of its source.")
         short: Literal["error", "keep"] = Field("error", description="What happens when a source cannot give its part.")
@@ -41,9 +42,11 @@ class Mix(Gatherer):
         elif c.unit == "chars":
             size = rows.text(self.column).str.len_chars().cast(pl.Float64)
         else:
-            size = rows.column(c.size).cast(pl.Float64)
+            size = field_of(rows, c.size, one="size").cast(pl.Float64, strict=False)
+            if size.null_count() or not (size >= 0).all():
+                raise InvalidValue(f"Not every row has a size of 0 or more in the column {c.size!r}.", param="size")
         draw = draws(rows.frame.get_column(ID), self.context.seed, self.name)
-        return pl.DataFrame({"draw": draw, "size": size, "group": rows.column(c.by).cast(pl.String)})
+        return pl.DataFrame({"draw": draw, "size": size, "group": groups_of(rows, c.by, "by")})
 
     def decide(self, sketches: Sketches) -> Iterator[Verdict]:
         draw, size, group = whole(sketches, "draw", np.uint64), whole(sketches, "size", np.float64), group_codes(sketches, "group")

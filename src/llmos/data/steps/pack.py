@@ -32,7 +32,8 @@ class Pack(Regrouper):
 
     def regroup(self, frame: pl.DataFrame) -> Regrouped:
         column = self.config.column
-        if column not in frame.columns or not isinstance(frame.schema[column], pl.List):
+        kind = frame.schema.get(column)
+        if not isinstance(kind, pl.List) or not (kind.inner.is_integer() or kind.inner == pl.Null):
             raise InvalidValue(
                 f"The rows have no lists of token ids in {column!r}.", param="column", hint="Put the step tokenize before it."
             )

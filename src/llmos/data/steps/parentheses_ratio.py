@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from pydantic import Field
 
 from llmos.data.base import Rows, Values, step
@@ -24,4 +23,4 @@ class ParenthesesRatio(Ranged):
 
     def measure(self, rows: Rows) -> Values:
         found = rows.derived(Measured, self.column).characters
-        return found.share_of(found.total(np.isin(found.codes, [ord(one) for one in BRACKETS])))
+        return found.share_of(found.total(found.marked("".join(BRACKETS))))

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from llmos.data.base import Mapped, Mapper, Rows, TextConfig, step
+from llmos.data.base import Mapped, Mapper, Rows, StepContext, TextConfig, step
 from llmos.errors import InvalidValue
 from llmos.safety.pii.base import Finding, Options
 from llmos.safety.pii.scan import Scanner, kinds
@@ -37,6 +37,7 @@ class Redact(Mapper):
         key: str = Field(
             "default", pattern=NAME, description="Name of the key of the pseudonyms, made on first use in LLMOS_HOME/vault."
         )
+        key_id: str = Field("", description="Which key that is; filled in when the run is planned.")
         reversible: bool = Field(False, description="Keep what pseudonyms stand for in LLMOS_HOME/vault, for `Vault.restore`.")
         phone_regions: tuple[str, ...] = Field(
             ("US", "CN"), description="Countries whose national phone numbers are known as such."
@@ -53,12 +54,24 @@ class Redact(Mapper):
         if unknown:
             raise InvalidValue(f"actions names {', '.join(unknown)}, which is not looked for.", param="actions")
         self._scanner = Scanner(config.kinds or None, Options(phone_regions=config.phone_regions, private_ips=config.private_ips))
-        hashes = "hash" in (config.action, *config.actions.values())
+        hashes = self.hashes(config)
         if config.reversible and not hashes:
             raise InvalidValue(
                 "reversible is for pseudonyms, and no action is `hash`.", param="reversible", hint="Set action: hash."
             )
-        self._vault = Vault(self.context.settings, config.key) if hashes else None
+        self._vault = self.vault(config, self.context) if hashes else None
+
+    @staticmethod
+    def hashes(config: Config) -> bool:
+        return "hash" in (config.action, *config.actions.values())
+
+    @staticmethod
+    def vault(config: Config, context: StepContext) -> Vault:
+        return Vault(context.settings, config.key, context.project)
+
+    @classmethod
+    def pinned(cls, config: Config, context: StepContext) -> dict[str, str]:
+        return {"key_id": cls.vault(config, context).key_id} if cls.hashes(config) else {}
 
     def map(self, rows: Rows) -> Mapped:
         texts = rows.text(self.column)

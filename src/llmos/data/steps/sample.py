@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from llmos.data.base import ID, Gatherer, Rows, Sketches, StepConfig, Verdict, step
 from llmos.data.dedup import whole
 from llmos.data.drawing import draws
-from llmos.data.grouping import group_codes
+from llmos.data.grouping import group_codes, groups_of
 
 
 @step("sample")
@@ -36,7 +36,7 @@ class Sample(Gatherer):
     def sketch(self, rows: Rows) -> pl.DataFrame:
         found: dict[str, Any] = {"draw": draws(rows.frame.get_column(ID), self.context.seed, self.name)}
         if self.config.by:
-            found["group"] = rows.column(self.config.by).cast(pl.String)
+            found["group"] = groups_of(rows, self.config.by, "by")
         return pl.DataFrame(found)
 
     def decide(self, sketches: Sketches) -> Iterator[Verdict]:
@@ -54,6 +54,5 @@ class Sample(Gatherer):
         for part, (start, height) in enumerate(zip(sketches.starts, sketches.heights, strict=True)):
             here = slice(start, start + height)
             assert not sketches.roles[part]
-            yield Verdict(
-                keep=keep[here], signal="rank", value=rank[here].astype(np.float64), threshold=float(max(wanted, default=0))
-            )
+            limit = wanted[group[here]].astype(np.float64) if len(sizes) > 1 else float(max(wanted, default=0))
+            yield Verdict(keep=keep[here], signal="rank", value=rank[here].astype(np.float64), threshold=limit)

@@ -24,11 +24,11 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """kept: of all rows. value: for the ledger. threshold: what the value was held against."""
+    """kept: of all rows. value: for the ledger. threshold: what the values were held against, or each of them."""
 
     kept: Truths
     value: Floats
-    threshold: float
+    threshold: float | Floats
 
 
 class Selector(Gatherer):
@@ -55,7 +55,8 @@ class Selector(Gatherer):
             here = slice(at, at + len(part))
             at += len(part)
             kept = made.kept[here].astype(np.int32)
-            yield Verdict(keep=kept, signal=self.signal, value=made.value[here], threshold=made.threshold)
+            limit = made.threshold if isinstance(made.threshold, float) else made.threshold[here]
+            yield Verdict(keep=kept, signal=self.signal, value=made.value[here], threshold=limit)
 
 
 class NumberConfig(StepConfig):
@@ -76,7 +77,7 @@ class NumberConfig(StepConfig):
 
 def numbers(rows: Rows, field: str) -> pl.Series:
     """A field as numbers; what is none is null and is never chosen."""
-    found = field_of(rows, field).cast(pl.Float64, strict=False)
+    found = field_of(rows, field, one="field").cast(pl.Float64, strict=False)
     return found.fill_nan(None)
 
 
@@ -126,7 +127,7 @@ class RangeByField(Selector):
         down = ranks(values.gather(chosen), highest=True)
         kept = np.zeros(total, dtype=bool)
         kept[chosen[down < upper - lower]] = True
-        return Choice(kept, rank.astype(np.float64), float(lower))
+        return Choice(kept, rank.astype(np.float64), np.where(rank < upper, float(lower), float(upper)))
 
 
 @step("frequent_values")

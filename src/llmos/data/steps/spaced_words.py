@@ -4,7 +4,7 @@ A text is cut at spaces, line feeds and tabs; each piece loses the special chara
 empty is no word: "Hello,  (world) - 42" has 2. A word is never a string here but a place in the batch and a 64-bit hash, so that
 counting stop words or repeated 10-grams is arithmetic on arrays.
 
-Hashes are polynomials over 64-bit integers: sum of x_i * B^i, mixed. Two different words of a batch of a million have the
+Hashes are polynomials over 64-bit integers, of eight bytes each, mixed. Two different words of a batch of a million have the
 same one with a probability of about 3e-8.
 """
 
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
-from llmos.data.steps.characters import Characters, Ints, Kind, Truths
+from llmos.data.steps.characters import PAD, Bytes, Characters, Ints, Kind, Truths, table
 
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
@@ -25,11 +26,14 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd; 2^64 over the golden ratio
 _MIXER = np.uint64(0xBF58476D1CE4E5B9)  # of splitmix64 (Steele, Lea, Flood 2014)
 _HALF = np.uint64(32)
 _FIRST = np.uint64(48)
+_KEPT = np.array([(1 << 8 * num) - 1 for num in range(9)], dtype=np.uint64)  # the first bytes of eight
+FEW = 4
+LONG = 64  # bytes of a word that are hashed side by side with those of others
 
 
 @dataclass(frozen=True)
 class SpacedWords:
-    """Word i is characters[begins[i]:stops[i]]; text t has the words bounds[t]:bounds[t + 1]."""
+    """Word i is characters.data[begins[i]:stops[i]]; text t has the words bounds[t]:bounds[t + 1]."""
 
     characters: Characters
     begins: Ints
@@ -44,14 +48,16 @@ class SpacedWords:
     @property
     def length(self) -> Ints:
         """Characters of each text in its words."""
-        sums = np.concatenate([[0], np.cumsum(self.stops - self.begins)])
+        inner = self.characters.inner
+        long = np.searchsorted(inner, self.stops) - np.searchsorted(inner, self.begins)
+        sums = np.concatenate([[0], np.cumsum(self.stops - self.begins - long)])
         found: Ints = sums[self.bounds[1:]] - sums[self.bounds[:-1]]
         return found
 
     @cached_property
     def hashes(self) -> Hashes:
         """One for each word."""
-        return hash_spans(self.characters.codes, self.begins, self.stops)
+        return hash_spans(self.characters.padded, self.begins, self.stops)
 
     def rows(self) -> Ints:
         """Of every word, which text it is in."""
@@ -73,16 +79,77 @@ class SpacedWords:
 
 
 def spaced_words(made: Characters) -> SpacedWords:
-    codes = made.codes
-    inner = (made.kinds & Kind.SPECIAL) == 0
-    inner[made.ends] = False
-    places = np.flatnonzero(inner)
-    gap = (codes == 32) | (codes == 10) | (codes == 9)
-    piece = np.cumsum(gap, dtype=np.int32)[places]
-    first = np.flatnonzero(np.diff(piece, prepend=-1))
-    begins = places[first]
-    stops = places[np.append(first[1:], len(places))[: len(first)] - 1] + 1
+    begins, stops = pieces(made, " \n\t")
+    special = made.whole(Kind.SPECIAL)
+    there = np.flatnonzero(special[begins] | special[stops - 1])
+    for _ in range(FEW):
+        begin, last = begins[there], _first_byte(made.data, stops[there] - 1)
+        begins[there] = np.where(special[begin], begin + _width(made.data[begin]), begin)
+        stops[there] = np.where(special[last], last, stops[there])
+        there = there[begins[there] < stops[there]]
+        there = there[special[begins[there]] | special[stops[there] - 1]]
+    if len(there):
+        begins[there], stops[there] = _stripped(special, made.data, begins[there], stops[there])
+    full = begins < stops
+    begins, stops = begins[full], stops[full]
     return SpacedWords(made, begins, stops, np.searchsorted(begins, made.starts))
+
+
+def lower_words(words: SpacedWords) -> SpacedWords:
+    """Words of the same texts in lower case: where they were, but in texts where a special character has become another or the reverse."""
+    made, lower = words.characters, words.characters.lower()
+    if lower.starts is not made.starts:
+        return spaced_words(lower)
+    turned = ((table()[made.codes] ^ table()[lower.codes]) & Kind.SPECIAL) != 0
+    texts = np.unique(np.searchsorted(made.starts, made.firsts[turned], side="right") - 1)
+    if not len(texts):
+        return SpacedWords(lower, words.begins, words.stops, words.bounds)
+    begins, stops = [words.begins], [words.stops]
+    for text in texts.tolist():
+        again = spaced_words(lower.part(text, text + 1))
+        begins.append(again.begins + made.starts[text])
+        stops.append(again.stops + made.starts[text])
+    stays = np.repeat(~np.isin(np.arange(len(words.count)), texts), words.count)
+    begins[0], stops[0] = words.begins[stays], words.stops[stays]
+    order = np.argsort(begin := np.concatenate(begins), kind="stable")
+    return SpacedWords(lower, begin[order], np.concatenate(stops)[order], np.searchsorted(begin[order], made.starts))
+
+
+def pieces(made: Characters, separators: str) -> tuple[Ints, Ints]:
+    """(begins, stops) of what stands between the separators (ASCII), where that is not nothing."""
+    gap = np.ones(len(made.data) + 1, dtype=bool)
+    gap[1:] = made.marked(separators)
+    gap[made.starts[1:]] = True
+    edges = np.flatnonzero(gap[1:] != gap[:-1])
+    return edges[::2].copy(), edges[1::2].copy()
+
+
+def _stripped(special: Truths, data: Bytes, begins: Ints, stops: Ints) -> tuple[Ints, Ints]:
+    """Without the special characters at their ends, however many: looks at every byte of them."""
+    lengths = stops - begins
+    bounds = np.cumsum(lengths) - lengths
+    places = np.arange(int(lengths.sum())) + np.repeat(begins - bounds, lengths)
+    first = data[places].view(np.int8) >= -64  # of their character
+    word = first & ~special[places]
+    begin = np.minimum.reduceat(np.where(word, places, len(data)), bounds)
+    last = np.maximum.reduceat(np.where(word, places, -1), bounds)
+    return begin, np.where(last < 0, begin, last + _width(data[last]))
+
+
+def _width(first: Bytes) -> Ints:
+    """Bytes of the character that begins with this one."""
+    found: Ints = 1 + (first >= 0xC0).astype(np.int64) + (first >= 0xE0) + (first >= 0xF0)
+    return found
+
+
+def _first_byte(data: Bytes, places: Ints) -> Ints:
+    """Where the characters of these bytes begin."""
+    for _ in range(3):
+        inner = data[places].view(np.int8) < -64
+        if not inner.any():
+            break
+        places = places - inner
+    return places
 
 
 # -- hashes ------------------------------------------------------------------------------------------------------------
@@ -97,36 +164,30 @@ def mix(values: Hashes) -> Hashes:
 
 def hash_words(words: Iterable[str]) -> Hashes:
     """The hashes that such words have in a text."""
-    listed = [word for word in words if word]
-    if not listed:
-        return np.zeros(0, dtype=np.uint64)
-    stops = np.cumsum([len(word) for word in listed])
-    codes = np.frombuffer("".join(listed).encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    return hash_spans(codes, stops - [len(word) for word in listed], stops)
+    listed = [one for one in (word.encode("utf-8", "surrogatepass") for word in words) if one]
+    lengths = np.array([len(word) for word in listed], dtype=np.int64)
+    stops: Ints = np.cumsum(lengths)
+    padded = np.frombuffer(b"".join(listed) + bytes(PAD), dtype=np.uint8)
+    return hash_spans(padded, stops - lengths, stops)
 
 
-def hash_spans(codes: np.ndarray[Any, np.dtype[np.uint32]], begins: Ints, stops: Ints) -> Hashes:
-    """Of codes[begin:stop], none of them empty: differences of one running sum over all codes, moved to the same place."""
-    powers, inverses = _powers(len(codes))
-    running = np.zeros(len(codes) + 1, dtype=np.uint64)
-    np.cumsum(codes * powers[: len(codes)], out=running[1:])
-    return mix((running[stops] - running[begins]) * inverses[begins])
-
-
-@lru_cache(maxsize=1)
-def _powers_up_to(num: int) -> tuple[Hashes, Hashes]:
-    found = []
-    for base in (_MULTIPLIER, np.uint64(pow(int(_MULTIPLIER), -1, 1 << 64))):
-        powers = np.full(num, base, dtype=np.uint64)
-        powers[0] = 1
-        np.multiply.accumulate(powers, out=powers)
-        found.append(powers)
-    return found[0], found[1]
-
-
-def _powers(num: int) -> tuple[Hashes, Hashes]:
-    """The powers of the base and of its inverse modulo 2^64, at least so many; made for the next power of two."""
-    return _powers_up_to(1 << max(10, num.bit_length()))
+def hash_spans(padded: Bytes, begins: Ints, stops: Ints) -> Hashes:
+    """Of padded[begin:stop], none of them empty; PAD more bytes are there. The first eight bytes, the last eight, those between."""
+    eights = _eights(padded)
+    left = stops - begins
+    found = eights[begins] & _KEPT.take(left, mode="clip")
+    more = np.flatnonzero(left > 8)
+    found[more] = mix(found[more]) + eights[stops[more] - 8]
+    for at in range(8, LONG, 8):
+        more = more[left[more] > at + 8]
+        found[more] = mix(found[more]) + eights[begins[more] + at]
+    more = more[left[more] > LONG + 8]
+    tails = [
+        blake2b(padded[begin + LONG : stop].data, digest_size=8).digest()
+        for begin, stop in zip(begins[more], stops[more], strict=True)
+    ]
+    found[more] = mix(found[more]) + np.frombuffer(b"".join(tails), dtype="<u8")
+    return mix(found * _MULTIPLIER + left.astype(np.uint64))
 
 
 def neighbours(values: Hashes, num: int) -> Hashes:
@@ -169,25 +230,44 @@ class Repeats:
         return np.bincount(self.row, weights=self.times, minlength=len(self.total)).astype(np.int64)
 
 
-def repeats(hashes: Hashes, row: Ints, num_rows: int) -> Repeats:
-    """row: of each hash, which text it is in. The hash is cut so that both fit into 64 bits: 40 are left for 16 million texts."""
-    bits = np.uint64(64 - max(1, int(num_rows).bit_length()))
-    keys = (row.astype(np.uint64) << bits) | (hashes >> (np.uint64(64) - bits))
+def repeats(hashes: Hashes, counts: Ints) -> Repeats:
+    """counts: hashes of each text. A hash is cut so that it fits into 64 bits with the number of its text: 40 are left for 16 million."""
+    bits = 64 - max(1, len(counts).bit_length())
+    keys = np.repeat(np.arange(len(counts), dtype=np.uint64) << np.uint64(bits), counts)
+    keys |= hashes >> np.uint64(64 - bits)
     keys.sort()
-    fresh: Truths = np.ones(len(keys), dtype=bool)
-    fresh[1:] = keys[1:] != keys[:-1]
-    places = np.flatnonzero(fresh)
-    times = np.diff(np.append(places, len(keys)))
-    run_row = (keys[places] >> bits).astype(np.int64)
-    many = times > 1
-    total = np.bincount(row, minlength=num_rows)
-    return Repeats(total, np.bincount(run_row, minlength=num_rows), run_row[many], times[many])
+    again = np.flatnonzero(keys[1:] == keys[:-1])
+    first = np.flatnonzero(np.diff(again, prepend=-2) != 1)
+    row = (keys[again] >> np.uint64(bits)).astype(np.int64)
+    times = np.diff(np.append(first, len(again))) + 1
+    return Repeats(counts, counts - np.bincount(row, minlength=len(counts)), row[first], times)
 
 
-def ngrams(hashes: Hashes, row: Ints, num: int) -> tuple[Hashes, Ints]:
-    """Hashes of `num` neighbours that are in one text, and its number."""
-    made = neighbours(hashes, num)
-    if not len(made):
-        return made, row[:0]
-    inside = row[: len(made)] == row[num - 1 :]
-    return made[inside], row[: len(made)][inside]
+def ngrams(values: Hashes, counts: Ints, num: int) -> tuple[Hashes, Ints]:
+    """(hashes of `num` neighbours that are in one text, how many each text has). counts: values of each text."""
+    return within(neighbours(values, num), counts, num)
+
+
+def within(windows: Hashes, counts: Ints, num: int, *, apart: int = 0) -> tuple[Hashes, Ints]:
+    """The windows of `num` values that are in one text, and how many each text has. counts: values of each text; after each of them stand
+    `apart` more that are in none."""
+    inside = np.ones(len(windows), dtype=bool)
+    ends = np.cumsum(counts + apart) - apart
+    for before in range(1 - apart, num):
+        outside = ends - before
+        inside[outside[(outside >= 0) & (outside < len(windows))]] = False
+    return windows[inside], np.maximum(counts - num + 1, 0)
+
+
+def byte_windows(padded: Bytes, num: int) -> Hashes:
+    """The hash of each `num` bytes, 8 to 16 of them, that stand together before the padding: eight and the last eight."""
+    eights = _eights(padded)
+    length = max(0, len(padded) - PAD - num + 1)
+    found: Hashes = eights[:length] * _MULTIPLIER
+    found += eights[num - 8 : num - 8 + length]
+    return mix(found)
+
+
+def _eights(padded: Bytes) -> Hashes:
+    """Eight bytes from every place."""
+    return np.ndarray((len(padded) - 7,), dtype="<u8", buffer=padded, strides=(1,))

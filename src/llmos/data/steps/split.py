@@ -13,7 +13,7 @@ from llmos.data.base import ID, Gatherer, Rows, Sketches, TextConfig, Verdict, s
 from llmos.data.clusters import Clusters, pairs
 from llmos.data.dedup import whole
 from llmos.data.drawing import draws
-from llmos.data.grouping import group_codes
+from llmos.data.grouping import group_codes, groups_of
 from llmos.data.steps.minhash_dedup import signatures_of
 from llmos.data.words import folded, mixed, pieces_of
 
@@ -51,11 +51,11 @@ class Split(Gatherer):
             "text": mixed(text.hash(0).to_numpy()),
             "empty": (text.str.len_bytes() == 0).to_numpy(),
         }
-        for name, column in (("stratum", c.stratify), ("group", c.group)):
-            if column:
-                found[name] = rows.column(column).cast(pl.String)
+        for name, param in (("stratum", "stratify"), ("group", "group")):
+            if column := getattr(c, param):
+                found[name] = groups_of(rows, column, param)
         if c.near:
-            signatures, _ = signatures_of(folded(rows.derived(pieces_of, self.column)), _NGRAM, _BANDS * _ROWS)
+            signatures, _ = signatures_of(folded(rows.derived(pieces_of, self.column)).hashed, _NGRAM, _BANDS * _ROWS)
             for number in range(_BANDS):
                 band = signatures[:, number * _ROWS : (number + 1) * _ROWS].astype(np.uint64)
                 found[f"band{number}"] = mixed(

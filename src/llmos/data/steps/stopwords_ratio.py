@@ -46,7 +46,7 @@ class StopwordsRatio(Ranged):
     def measure(self, rows: Rows) -> Values:
         if self.by_character:
             made = rows.derived(Measured, self.column).characters
-            found = made.total(np.isin(made.codes, [ord(one) for one in CHINESE]))
+            found = made.total(made.marked("".join(CHINESE)))
             return found / np.maximum(made.count(Kind.CJK), 1)
         words = rows.derived(Measured, self.column).lower_words
         return words.count_in(self.listed) / np.maximum(words.count, 1)

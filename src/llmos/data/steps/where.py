@@ -101,7 +101,10 @@ def parse(text: str) -> tuple[pl.Expr, tuple[str, ...]]:
         at = f" at character {place}" if place else ""
         raise _refused(text, f"it is no expression{at}: {getattr(problem, 'msg', problem)}") from None
     found = _Translation(text)
-    return found.truth(tree.body, 0), tuple(dict.fromkeys(found.names))
+    try:
+        return found.truth(tree.body, 0), tuple(dict.fromkeys(found.names))
+    except (pl.exceptions.PolarsError, OverflowError) as problem:
+        raise _refused(text, str(problem).splitlines()[0]) from None
 
 
 class _Translation:

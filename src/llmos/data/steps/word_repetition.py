@@ -26,5 +26,5 @@ class WordRepetition(Ranged):
 
     def measure(self, rows: Rows) -> Values:
         words = rows.derived(Measured, self.column).lower_words
-        found = repeats(*ngrams(words.hashes, words.rows(), self.config.num_words), len(rows))
+        found = repeats(*ngrams(words.hashes, words.count, self.config.num_words))
         return found.repeated() / np.maximum(found.total, 1)

@@ -54,7 +54,7 @@ class Asker(Answerer, Protocol):
 
 
 class Asked:
-    """The answers of one folder, open for more. Memory: about 200 bytes an answer. Not thread-safe."""
+    """The answers of one folder, open for more. In memory are their keys and places, not they themselves. Not thread-safe."""
 
     def __init__(self, folder: Path, *, control: Control | None = None) -> None:
         """control: as for batches; its `step` may end the run. Raises StorageError."""

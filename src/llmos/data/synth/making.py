@@ -129,6 +129,6 @@ def json_of(answer: Answer) -> Any:
         raise ValueError(f"The answer has no JSON: {text[:80]!r}")
     try:
         found, _ = json.JSONDecoder().raw_decode(text[min(starts) :])
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:  # a model that repeats itself opens brackets without end
         raise ValueError(f"The answer is not JSON ({problem}): {text[:80]!r}") from None
     return found

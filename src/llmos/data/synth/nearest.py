@@ -1,6 +1,6 @@
 """Nearest neighbours by cosine, by plain matrix products: exact within a group, and k-means buckets to make groups.
 
-384 dimensions, 2 cores: 100,000 rows all against all are 2 * 10^12 multiplications, about a minute and a half.
+100,000 rows of 384 dimensions all against all, each pair once, are 2 * 10^12 multiplications.
 """
 
 from __future__ import annotations

@@ -48,7 +48,10 @@ def digest_of_files(place: str) -> str:
 def synonyms(place: str, digest: str) -> Mapping[str, tuple[str, ...]]:
     """Word in lower case -> its synonyms. digest: of the files, so that a file that changed is read again."""
     files = files_of(place)
-    return _own(files[0]) if len(files) == 1 else _wordnet(Path(place))
+    try:
+        return _own(files[0]) if len(files) == 1 else _wordnet(Path(place))
+    except (ValueError, IndexError, KeyError) as problem:
+        raise InvalidValue(f"{place} is no dictionary: {type(problem).__name__}: {problem}", param="dictionary") from None
 
 
 def _own(path: Path) -> dict[str, tuple[str, ...]]:

@@ -18,7 +18,9 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -63,10 +65,14 @@ def _frames(version: Version, *, drop_extra: bool) -> Iterator[pl.DataFrame]:
     empty = True
     for path in version.files:
         file = pq.ParquetFile(path)
-        for group in range(file.num_row_groups):
-            empty = False
-            frame: Any = pl.from_arrow(file.read_row_group(group))
-            yield frame.drop(EXTRA) if drop_extra else frame
+        with ThreadPoolExecutor(1) as ahead:  # the next rows are read while these are written
+            coming = deque([ahead.submit(file.read_row_group, 0)] if file.num_row_groups else [])
+            for group in range(file.num_row_groups):
+                empty = False
+                if group + 1 < file.num_row_groups:
+                    coming.append(ahead.submit(file.read_row_group, group + 1))
+                frame: Any = pl.from_arrow(coming.popleft().result())
+                yield frame.drop(EXTRA) if drop_extra else frame
     if empty and version.files:
         frame = pl.read_parquet(version.files[0])
         yield frame.drop(EXTRA) if drop_extra else frame

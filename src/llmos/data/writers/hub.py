@@ -86,7 +86,7 @@ def _by_split(frame: pl.DataFrame, by_column: bool) -> Iterator[tuple[str, pl.Da
         yield "train", frame
         return
     for (split,), rows in frame.partition_by("split", maintain_order=True, as_dict=True).items():
-        name = str(split)
+        name = "train" if split is None else split
         if not re.fullmatch(r"\w+(\.\w+)*", name):  # as the datasets library wants names of splits
             raise InvalidValue(f"{split!r} is no name of a split.", param="sinks", hint="Letters, digits, _ and dots.")
         yield name, rows

@@ -79,11 +79,9 @@ def _no_json(kind: Any) -> str:
 
 def json_lines(frame: pl.DataFrame, notes: Notes) -> bytes:
     """A line a row, each with its end."""
-    for name, kind in frame.schema.items():
-        if kind.is_float():
-            odd = int((~frame.get_column(name).is_finite()).sum())
-            if odd:
-                notes[f"NaN or infinity in {name} is null"] += odd
+    for column in frame.iter_columns():
+        if odd := num_odd(column):
+            notes[f"NaN or infinity in {column.name} is null"] += odd
     extra = frame.get_column(EXTRA) if EXTRA in frame.columns else None
     rows = frame.drop(EXTRA) if extra is not None else frame
     has_extra = extra is not None and extra.null_count() < len(extra)
@@ -99,6 +97,18 @@ def json_lines(frame: pl.DataFrame, notes: Notes) -> bytes:
         else:
             lines.append(orjson.dumps(row))
     return b"".join(line + b"\n" for line in lines)
+
+
+def num_odd(column: pl.Series) -> int:
+    """How many numbers in it, also inside of lists and objects, are NaN or infinity, for which JSON has no form."""
+    kind: Any = column.dtype
+    if "Float" not in str(kind) or not len(column):
+        return 0
+    if isinstance(kind, pl.List | pl.Array):
+        return num_odd(column.explode())
+    if isinstance(kind, pl.Struct):
+        return sum(num_odd(column.struct.field(field.name)) for field in kind.fields)
+    return int((~column.is_finite()).sum()) if kind.is_float() else 0
 
 
 def dense(value: Any) -> Any:

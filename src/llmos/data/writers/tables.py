@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 from llmos.data.base import ID
 from llmos.data.writers.base import Columns, Notes, Writer, writers
-from llmos.data.writers.jsons import check_json
+from llmos.data.writers.jsons import check_json, num_odd
 from llmos.errors import InvalidValue
 
-ZSTD_LEVEL = 3
+ZSTD_LEVEL = 1
 
 
 def arrow_schema(columns: Columns) -> pa.Schema:
@@ -108,6 +108,8 @@ def flattened(frame: pl.DataFrame, notes: Notes) -> pl.DataFrame:
         if column.dtype.is_nested():
             texts = [None if value is None else orjson.dumps(value).decode() for value in column.to_list()]
             notes[f"nested values of {column.name} are JSON text"] += len(texts)
+            if odd := num_odd(column):
+                notes[f"NaN or infinity in {column.name} is null"] += odd
             columns.append(pl.Series(column.name, texts, dtype=pl.String))
         elif column.dtype.is_float() and (odd := int((~column.is_finite()).sum())):
             notes[f"NaN or infinity in {column.name} is nothing"] += odd

@@ -3,6 +3,7 @@ gives, CoNLL-U."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
@@ -11,6 +12,8 @@ import polars as pl
 from llmos.data.readers.conll import FIELDS_U
 from llmos.data.writers.base import Columns, Notes, Writer, left_out, need, writers
 from llmos.errors import InvalidValue
+
+_RANGE = re.compile(r"([0-9]{1,9})([-.])[0-9]+\t")
 
 
 @writers.register("conll")
@@ -30,9 +33,16 @@ class CoNLL(Writer):
         for frame in frames:
             for row in frame.select(names).iter_rows():
                 height += 1
-                lines = [" ".join(_word(value, height) for value in word) for word in zip(*_equal(row, height), strict=True)]
+                lines = [_line([_word(value, height) for value in word], height) for word in zip(*_equal(row, height), strict=True)]
                 out.write(("\n".join(lines) + "\n\n").encode())
         return height
+
+
+def _line(columns: list[str], height: int) -> str:
+    """A space after # would make a comment of it."""
+    if columns[0].startswith("-DOCSTART-"):
+        raise InvalidValue(f"Row {height:,} has the word {columns[0]!r}, which begins a document in CoNLL.", param="sinks")
+    return ("\t" if columns[0] == "#" else " ").join(columns)
 
 
 def _equal(columns: Sequence[Any], height: int) -> Sequence[Any]:
@@ -76,20 +86,28 @@ def _sentence(row: dict[str, Any], height: int) -> Iterator[str]:
     _equal([row[name] for name in given], height)
     comments = row.get("comments") or ([f"# text = {row['text']}"] if row.get("text") else [])
     yield from (_one_line(line, height) for line in comments)
-    ranges = {int(line.split("-", 1)[0].split(".", 1)[0]): line for line in row.get("ranges") or []}
-    after = {number for number, line in ranges.items() if "." in line.split("\t", 1)[0]}
-    if 0 in ranges:
-        yield ranges[0]
+    before, after = _ranges(row.get("ranges") or [], len(row["tokens"]), height)
+    yield from after.get(0, ())
     for place in range(len(row["tokens"])):
         fields = [
             str(place + 1),
             *("_" if name not in given or row[name][place] is None else str(row[name][place]) for name in FIELDS_U[1:]),
         ]
-        if place + 1 in ranges and place + 1 not in after:
-            yield ranges[place + 1]
+        yield from before.get(place + 1, ())
         yield "\t".join(_one_line(field, height) for field in fields)
-        if place + 1 in after:
-            yield ranges[place + 1]
+        yield from after.get(place + 1, ())
+
+
+def _ranges(lines: Sequence[str], num_words: int, height: int) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
+    """Lines of multiword tokens (`1-2`) by the word they stand before, and of empty nodes (`1.1`) by the word they stand after."""
+    before: dict[int, list[str]] = {}
+    after: dict[int, list[str]] = {}
+    for line in lines:
+        found = _RANGE.match(line)
+        if not found or int(found[1]) > num_words or "\n" in line or "\r" in line:
+            raise InvalidValue(f"Row {height:,} has the range {line[:80]!r}, which belongs to none of its words.", param="sinks")
+        (after if found[2] == "." else before).setdefault(int(found[1]), []).append(line)
+    return before, after
 
 
 def _one_line(text: str, height: int) -> str:

@@ -13,7 +13,7 @@ _VERSION = re.compile(
     re.IGNORECASE,
 )
 _HOST = re.compile(
-    r"://|@|\bip\b|ipv4|\baddr|\bhost|\bserver|\bdns\b|\bping\b|\binet\b|\bfrom\b|\breceived|地址|服务器|主机", re.IGNORECASE
+    r"://|@|\bips?\b|ipv4|\baddr|\bhost|\bserver|\bdns\b|\bping\b|\binet\b|\bfrom\b|\breceived|地址|服务器|主机", re.IGNORECASE
 )
 SMALL = 64
 

@@ -1,6 +1,6 @@
 """Telephone numbers: international ones anywhere, national ones of the asked countries when they are written like one.
 
-What is a valid number of a country is known by `phonenumbers` (Google's libphonenumber metadata). It takes 0.1 ms to ask, so the
+What is a valid number of a country is known by `phonenumbers` (Google's libphonenumber metadata). Asking takes time, so the
 pattern lets through only what a person would take for a telephone number: with a plus, grouped in the customary way, a Chinese
 mobile, or any run of digits right after a word like "phone" or 电话.
 """

@@ -16,7 +16,7 @@ class PrivateKey(Detector):
     manual quotes it, is none."""
 
     pattern = (
-        r"-----BEGIN [A-Z0-9 ]{0,24}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-[^-])*"
+        r"-----BEGIN [A-Z0-9 ]{0,24}PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-[^-]+)*"
         r"(?:-----END [A-Z0-9 ]{0,24}PRIVATE KEY(?: BLOCK)?-----)?"
     )
     rank = 1

@@ -2,6 +2,7 @@
 
     LLMOS_HOME/vault/<name>/key                 256 random bits, made on first use; without it nobody can test a guess
                            /kept/<hash>.parquet   pseudonym -> value, only for recipes that say `reversible: true`
+                    /.projects/<project>/<name>   of a project on a server: its keys are no other project's
 
 Everything in a vault is readable by its owner only (0600) and stands apart from the data it belongs to, so that a dataset version can
 be given away while its vault stays. A key never changes: another one has another name. Deleting a vault makes its pseudonyms final.
@@ -33,9 +34,16 @@ _OWNER = 0o600
 class Vault:
     """One named key. Raises StorageError when it cannot be read or made."""
 
-    def __init__(self, settings: Settings, name: str = "default") -> None:
-        self.folder = settings.home / "vault" / name
+    def __init__(self, settings: Settings, name: str = "default", project: str | None = None) -> None:
+        """project: None for this machine's own user."""
+        root = settings.home / "vault"
+        self.folder = (root if project is None else root / ".projects" / project) / name
         self._key = _key(self.folder)
+
+    @property
+    def key_id(self) -> str:
+        """Tells keys apart and nothing of the key: after a vault was deleted, its name means another key."""
+        return hmac.new(self._key, b"id", hashlib.sha256).hexdigest()[:HEX]
 
     def pseudonym(self, kind: str, value: str) -> str:
         """`<EMAIL:3fa9…>`: HMAC-SHA256 of kind and value, 64 bits of it."""

@@ -6,7 +6,7 @@ exporting needs `jobs`. Who annotates is the key; the machine's own user and adm
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from llmos.access.base import Caller, Scope
 from llmos.data.annotate.base import ItemState, Saved
-from llmos.data.annotate.exchange.export import MEDIA_TYPES, SUFFIXES
+from llmos.data.annotate.exchange.export import FORMATS, MEDIA_TYPES, SUFFIXES
 from llmos.data.annotate.service import Annotations, format_of
 from llmos.data.annotate.tasks import tasks
 from llmos.errors import NotAllowed
@@ -88,17 +88,23 @@ def _annotator(request: Request, asked: str | None) -> str:
     return asked
 
 
-async def _answer(call: Callable[[], Any]) -> Response:
-    return JSONResponse(msgspec.to_builtins(await blocking(call)))
+async def _answer(request: Request, call: Callable[[Annotations, str | None], Any]) -> Response:
+    """What `call` gives for the annotations of the app and the project of the caller, None: of all."""
+    notes, project = _of(request), project_of(caller_of(request))
+    return JSONResponse(msgspec.to_builtins(await blocking(lambda: call(notes, project))))
+
+
+def _page(name: str, found: Sequence[Any], limit: int, number: str) -> dict[str, Any]:
+    """after: for the next page, None when this was the last. number: the field that pages go by."""
+    return {name: found, "after": getattr(found[-1], number) if len(found) == limit else None}
 
 
 # -- projects ------------------------------------------------------------------------------------------------------------
 @router.get("", response_model=None, responses=documented(AnnotationListAnswer), summary="Annotation projects, newest first")
 async def list_projects(request: Request) -> Response:
-    notes, caller = _of(request), caller_of(request)
-    found = await blocking(lambda: notes.projects.list(project_of(caller)))
+    caller = caller_of(request)
     who = {"annotator": own_name(caller), "names_others": _names_others(caller), "manages": caller.may(Scope.JOBS)}
-    return JSONResponse({"annotations": msgspec.to_builtins(found), **who})
+    return await _answer(request, lambda notes, project: {"annotations": notes.projects.list(project), **who})
 
 
 @router.post(
@@ -109,9 +115,9 @@ async def list_projects(request: Request) -> Response:
     summary="Make an annotation project",
 )
 async def create(body: CreateBody, request: Request) -> Response:
-    notes, caller = _of(request), caller_of(request)
-    name = own_name(caller)
-    return await _answer(lambda: notes.create(body.name, body.task, body.config, project=caller.project, created_by=name))
+    caller = caller_of(request)
+    facts = {"project": caller.project, "created_by": own_name(caller)}
+    return await _answer(request, lambda notes, _: notes.create(body.name, body.task, body.config, **facts))
 
 
 @router.get("/tasks", response_model=None, responses=documented(AnnotationTaskListAnswer), summary="What can be annotated, and how")
@@ -127,16 +133,17 @@ async def list_tasks(request: Request) -> Response:
 
 @router.get("/{id}", response_model=None, responses=documented(AnnotationProjectAnswer), summary="One annotation project")
 async def show(id: Ref, request: Request) -> Response:
-    notes, project = _of(request), project_of(caller_of(request))
-    return await _answer(lambda: notes.get(id, project))
+    return await _answer(request, lambda notes, project: notes.get(id, project))
 
 
 @router.patch(
     "/{id}", response_model=None, responses=documented(AnnotationProjectAnswer), openapi_extra=MANAGE, summary="Change a project"
 )
 async def update(id: Ref, body: UpdateBody, request: Request) -> Response:
-    notes, project = _of(request), project_of(caller_of(request))
-    return await _answer(lambda: notes.projects.update(id, body.config, project=project, name=body.name, version=body.version))
+    return await _answer(
+        request,
+        lambda notes, project: notes.projects.update(id, body.config, project=project, name=body.name, version=body.version),
+    )
 
 
 @router.delete(
@@ -147,25 +154,23 @@ async def update(id: Ref, body: UpdateBody, request: Request) -> Response:
     summary="Remove a project with all that was annotated",
 )
 async def remove(id: Ref, request: Request) -> Response:
-    notes, project = _of(request), project_of(caller_of(request))
-    found = await blocking(lambda: notes.projects.remove(id, project))
-    return JSONResponse({"removed": found.id})
+    return await _answer(request, lambda notes, project: {"removed": notes.projects.remove(id, project).id})
 
 
 # -- items ---------------------------------------------------------------------------------------------------------------
 @router.post("/{id}/items", response_model=None, responses=documented(ImportAnswer), openapi_extra=MANAGE, summary="Import items")
 async def add_items(id: Ref, body: ImportBody, request: Request) -> Response:
     """Rows that are wrong are told with their numbers; the others come in."""
-    notes, project, uploads = _of(request), project_of(caller_of(request)), state_of(request).uploads
+    uploads = state_of(request).uploads
 
-    def add() -> Any:
+    def add(notes: Annotations, project: str | None) -> Any:
         if body.file_id is None:
             return notes.add(id, body.items or [], columns=body.columns, project=project)
         format = body.format or format_of(uploads.get(body.file_id, project).filename)
         path = uploads.path(body.file_id, project)
         return notes.add_file(id, path, format, columns=body.columns, annotator=body.annotator, project=project)
 
-    return await _answer(add)
+    return await _answer(request, add)
 
 
 @router.get(
@@ -184,9 +189,10 @@ async def list_items(
     after: After = 0,
     limit: Limit = 50,
 ) -> Response:
-    notes, project = _of(request), project_of(caller_of(request))
-    found = await blocking(lambda: notes.list_items(id, state=state, differs=differs, after=after, limit=limit, project=project))
-    return JSONResponse({"items": msgspec.to_builtins(found), "after": found[-1].item if len(found) == limit else None})
+    wanted: dict[str, Any] = {"state": state, "differs": differs, "after": after, "limit": limit}
+    return await _answer(
+        request, lambda notes, project: _page("items", notes.list_items(id, **wanted, project=project), limit, "item")
+    )
 
 
 @router.get(
@@ -197,17 +203,15 @@ async def list_items(
     summary="One item, whole",
 )
 async def show_item(id: Ref, item: Number, request: Request) -> Response:
-    notes, project = _of(request), project_of(caller_of(request))
-    return await _answer(lambda: notes.item(id, item, project=project))
+    return await _answer(request, lambda notes, project: notes.item(id, item, project=project))
 
 
 # -- work ----------------------------------------------------------------------------------------------------------------
 @router.post("/{id}/next", response_model=None, responses=documented(AssignedListAnswer), summary="Reserve the next items")
 async def next_items(id: Ref, body: NextBody, request: Request) -> Response:
     """None when nothing is left to do."""
-    notes, project, annotator = _of(request), project_of(caller_of(request)), _annotator(request, body.annotator)
-    found = await blocking(lambda: notes.next(id, annotator, body.count, project=project))
-    return JSONResponse({"items": msgspec.to_builtins(found)})
+    annotator = _annotator(request, body.annotator)
+    return await _answer(request, lambda notes, project: {"items": notes.next(id, annotator, body.count, project=project)})
 
 
 @router.get(
@@ -216,31 +220,31 @@ async def next_items(id: Ref, body: NextBody, request: Request) -> Response:
 async def own(
     id: Ref, item: Number, request: Request, annotator: Annotated[str | None, Query(min_length=1, max_length=128)] = None
 ) -> Response:
-    notes, project, name = _of(request), project_of(caller_of(request)), _annotator(request, annotator)
-    return await _answer(lambda: notes.own(id, item, name, project=project))
+    name = _annotator(request, annotator)
+    return await _answer(request, lambda notes, project: notes.own(id, item, name, project=project))
 
 
 @router.put("/{id}/items/{item}/annotation", response_model=None, responses=documented(SavedAnswer), summary="Save an annotation")
 async def save(id: Ref, item: Number, body: SaveBody, request: Request) -> Response:
     """409 when it was saved elsewhere meanwhile; the same save a second time is answered as the first."""
-    notes, project, annotator = _of(request), project_of(caller_of(request)), _annotator(request, body.annotator)
+    annotator = _annotator(request, body.annotator)
 
-    def say() -> Saved:
+    def say(notes: Annotations, project: str | None) -> Saved:
         saved = notes.save(id, item, annotator, body.value, version=body.version, seconds=body.seconds, project=project)
         return _and_next(notes, saved, id, annotator, body.next, project)
 
-    return await _answer(say)
+    return await _answer(request, say)
 
 
 @router.post("/{id}/items/{item}/skip", response_model=None, responses=documented(SavedAnswer), summary="Leave an item to others")
 async def skip(id: Ref, item: Number, body: SkipBody, request: Request) -> Response:
-    notes, project, annotator = _of(request), project_of(caller_of(request)), _annotator(request, body.annotator)
+    annotator = _annotator(request, body.annotator)
 
-    def say() -> Saved:
+    def say(notes: Annotations, project: str | None) -> Saved:
         saved = notes.skip(id, item, annotator, body.reason, version=body.version, seconds=body.seconds, project=project)
         return _and_next(notes, saved, id, annotator, body.next, project)
 
-    return await _answer(say)
+    return await _answer(request, say)
 
 
 def _and_next(notes: Annotations, saved: Saved, *where: Any) -> Saved:
@@ -251,9 +255,8 @@ def _and_next(notes: Annotations, saved: Saved, *where: Any) -> Saved:
 
 @router.post("/{id}/undo", response_model=None, responses=documented(AssignedListAnswer), summary="Take the own last saves back")
 async def undo(id: Ref, body: NextBody, request: Request) -> Response:
-    notes, project, annotator = _of(request), project_of(caller_of(request)), _annotator(request, body.annotator)
-    found = await blocking(lambda: notes.undo(id, annotator, body.count, project=project))
-    return JSONResponse({"items": msgspec.to_builtins(found)})
+    annotator = _annotator(request, body.annotator)
+    return await _answer(request, lambda notes, project: {"items": notes.undo(id, annotator, body.count, project=project)})
 
 
 @router.put(
@@ -261,8 +264,10 @@ async def undo(id: Ref, body: NextBody, request: Request) -> Response:
 )
 async def adjudicate(id: Ref, item: Number, body: AdjudicateBody, request: Request) -> Response:
     """What the annotators said stays beside the decision."""
-    notes, project, reviewer = _of(request), project_of(caller_of(request)), _annotator(request, body.annotator)
-    return await _answer(lambda: notes.adjudicate(id, item, reviewer, body.value, note=body.note, project=project))
+    reviewer = _annotator(request, body.annotator)
+    return await _answer(
+        request, lambda notes, project: notes.adjudicate(id, item, reviewer, body.value, note=body.note, project=project)
+    )
 
 
 @router.delete(
@@ -275,15 +280,14 @@ async def adjudicate(id: Ref, item: Number, body: AdjudicateBody, request: Reque
 async def withdraw(
     id: Ref, item: Number, request: Request, annotator: Annotated[str | None, Query(min_length=1, max_length=128)] = None
 ) -> Response:
-    notes, project, reviewer = _of(request), project_of(caller_of(request)), _annotator(request, annotator)
-    return await _answer(lambda: notes.adjudicate(id, item, reviewer, None, project=project))
+    reviewer = _annotator(request, annotator)
+    return await _answer(request, lambda notes, project: notes.adjudicate(id, item, reviewer, None, project=project))
 
 
 # -- figures and export --------------------------------------------------------------------------------------------------
 @router.get("/{id}/progress", response_model=None, responses=documented(AnnotationProgressAnswer), summary="How far it is")
 async def progress(id: Ref, request: Request) -> Response:
-    notes, project = _of(request), project_of(caller_of(request))
-    return await _answer(lambda: notes.progress(id, project=project))
+    return await _answer(request, lambda notes, project: notes.progress(id, project=project))
 
 
 @router.get(
@@ -294,8 +298,7 @@ async def progress(id: Ref, request: Request) -> Response:
     summary="How far they agree",
 )
 async def agreement(id: Ref, request: Request) -> Response:
-    notes, project = _of(request), project_of(caller_of(request))
-    return await _answer(lambda: notes.agreement(id, project=project))
+    return await _answer(request, lambda notes, project: notes.agreement(id, project=project))
 
 
 @router.get(
@@ -313,9 +316,10 @@ async def history(
     after: After = 0,
     limit: Limit = 100,
 ) -> Response:
-    notes, project = _of(request), project_of(caller_of(request))
-    found = await blocking(lambda: notes.history(id, item=item, after=after, limit=limit, project=project))
-    return JSONResponse({"history": msgspec.to_builtins(found), "after": found[-1].number if len(found) == limit else None})
+    wanted: dict[str, Any] = {"item": item, "after": after, "limit": limit}
+    return await _answer(
+        request, lambda notes, project: _page("history", notes.history(id, **wanted, project=project), limit, "number")
+    )
 
 
 @router.post(
@@ -326,13 +330,12 @@ async def history(
     summary="Labels that are probably wrong, by confident learning",
 )
 async def label_errors(id: Ref, body: ErrorsBody, request: Request) -> Response:
-    notes, project = _of(request), project_of(caller_of(request))
-    return await _answer(lambda: notes.label_errors(id, body.probabilities, project=project))
+    return await _answer(request, lambda notes, project: notes.label_errors(id, body.probabilities, project=project))
 
 
 _EXPORT: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The rows, one JSON object a line; label-studio: one JSON list; conll: text",
+        "description": "The rows, one JSON object a line; label-studio: one JSON list; conll, label-studio-config: text",
         "content": {"application/x-ndjson": {}},
     }
 }
@@ -342,9 +345,7 @@ _EXPORT: dict[int | str, dict[str, Any]] = {
 async def export(
     id: Ref,
     request: Request,
-    format: Annotated[str, Query(max_length=32, description="annotations, rows, messages, preferences, label-studio, conll")] = (
-        "annotations"
-    ),
+    format: Annotated[str, Query(max_length=32, description=", ".join(FORMATS))] = ("annotations"),
 ) -> Response:
     notes, project = _of(request), project_of(caller_of(request))
     pieces = await blocking(lambda: notes.text(id, format, project=project))

@@ -52,6 +52,7 @@ RowId = Annotated[str, Query(min_length=1, max_length=4096, description="Id of a
 Offset = Annotated[int, Query(ge=0, le=2**53)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Text = Annotated[str | None, Query(max_length=4096)]
+MAX_CHECKED_BYTES = 64 << 20
 
 
 def _service(request: Request) -> DatasetService:
@@ -191,6 +192,8 @@ def _exported(service: DatasetService, ref: str, body: ExportBody, uploads: Any,
     from llmos.data.writers.export import writer_of
 
     name = plain_name(body.filename)
+    if name in (".", ".."):
+        raise InvalidValue(f"{name!r} is no name of a file.", param="filename")
     if not isinstance(writer_of(name, body.format)[0], Writer):
         raise InvalidValue(f"{body.format} is a folder of files; over the network one file is exported.", param="format")
     folder = uploads.place()
@@ -207,8 +210,8 @@ def _exported(service: DatasetService, ref: str, body: ExportBody, uploads: Any,
 # -- without a version ---------------------------------------------------------------------------------------------------
 @router.get("/data-why", response_model=None, responses=documented(WhyAnswer), summary="Everything that happened to a row")
 async def why(row: RowId, request: Request, *, dataset: Text = None, replay: bool = True) -> Response:
-    """dataset: not given, the newest version that knows the row."""
-    return await _answer(lambda: _service(request).why(row, dataset, replay=replay))
+    """dataset: not given, the newest version that knows the row. replay: its steps again, where its sources are on the server."""
+    return await _answer(lambda: _service(request).why(row, dataset, replay=replay, fetch=False))
 
 
 @router.get("/data-steps", response_model=None, responses=documented(StepListAnswer), summary="The steps a recipe can have")
@@ -220,16 +223,22 @@ async def list_steps(name: Annotated[str | None, Query(max_length=128)] = None) 
 
 @router.post("/recipes/check", response_model=None, responses=documented(PreviewAnswer), summary="A dry run of a recipe")
 async def check_recipe(body: RecipeBody, request: Request) -> Response:
-    """What it would read, do and cost, with some rows after every step. Steps that ask models are not run."""
+    """What it would read, do and cost, with some rows after every step. Steps that ask models are not run, and nothing is downloaded: a
+    source that is not on the server yet is an error that says so."""
     return await _answer(lambda: _checked(body, request))
 
 
 def _checked(body: RecipeBody, request: Request) -> dict[str, Any]:
-    from llmos.data.jobs import DataParams, check_stranger, recipe_of, strangers
+    from llmos.data.jobs import DataParams, check_fetched, check_stranger, recipe_of, strangers
     from llmos.data.service import DatasetService
 
     recipe = recipe_of(DataParams(recipe=body.recipe, overrides=body.overrides))
     check_stranger(recipe)
     state = state_of(request)
+    check_fetched(recipe, state.settings)
+    for name in ("batch_bytes", "max_row_bytes"):  # what this process has in memory at a time; a job asks for its own
+        if getattr(recipe.read, name) > MAX_CHECKED_BYTES:
+            said = f"read.{name} is {getattr(recipe.read, name):,}; a check reads {MAX_CHECKED_BYTES:,} bytes at most at a time."
+            raise InvalidValue(said, param=f"recipe.read.{name}", hint="Check it with less, and run it as a job.")
     service = DatasetService(strangers(state.settings), state.database, project_of(caller_of(request)))
     return service.preview(recipe)

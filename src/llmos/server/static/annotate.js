@@ -169,21 +169,26 @@ const EDITORS = {
     const letters = Array.from(data.text);  // places count characters, not the halves of which JavaScript makes some
     let spans = value ? value.spans.map((one) => ({ ...one })) : [];
     const text = make("p", "text");
+    const under = make("div", "row");
+    const words = (span) => letters.slice(span.start, span.end).join("");
+    const remove = (span) => { spans = spans.filter((one) => one !== span); paint(); changed(false); };
     const paint = () => {
       const parts = [];
+      const hidden = [];
       let place = 0;
       spans.sort((a, b) => a.start - b.start || a.end - b.end);
       for (const span of spans) {
-        if (span.start < place) continue;  // overlapping ones are kept, and listed below
+        if (span.start < place) { hidden.push(span); continue; }  // under another one: listed below
         parts.push(letters.slice(place, span.start).join(""));
-        const marked = make("mark", "", letters.slice(span.start, span.end).join(""));
+        const marked = make("mark", "", words(span));
         marked.dataset.label = span.label;
         marked.title = "Click to remove";
-        marked.addEventListener("click", () => { spans = spans.filter((one) => one !== span); paint(); changed(false); });
+        marked.addEventListener("click", () => remove(span));
         parts.push(marked);
         place = span.end;
       }
       text.replaceChildren(...parts, letters.slice(place).join(""));
+      under.replaceChildren(...hidden.map((span) => button(`${span.label}: ${words(span)} ✕`, () => remove(span))));
     };
     const mark = (label) => {
       const selection = window.getSelection();
@@ -205,7 +210,7 @@ const EDITORS = {
     const buttons = project.config.labels.map((label) => button(label.name, () => mark(label.name), label.key));
     buttons.forEach((one) => one.addEventListener("mousedown", (event) => event.preventDefault()));  // keeps the selection
     paint();
-    return { node: make("div", "", text, make("div", "row", ...buttons)), read: () => ({ spans }) };
+    return { node: make("div", "", text, under, make("div", "row", ...buttons)), read: () => ({ spans }) };
   },
 
   preference(project, data, value, changed) {
@@ -284,7 +289,18 @@ async function done(method, end, body) {
   const item = state.queue[0];
   const version = item.own ? item.own.version : 0;
   const sent = { ...body, version, seconds: spent(), next: 2, ...named() };
-  const answer = await ask(method, `/${path(state.project.id)}/items/${item.item}/${end}`, sent);
+  const place = `/${path(state.project.id)}/items/${item.item}`;
+  let answer;
+  try {
+    answer = await ask(method, `${place}/${end}`, sent);
+  } catch (problem) {
+    if (problem.status !== 409) throw problem;
+    const who = named().annotator;  // saved in another window: shown as it is now, to be saved over or left
+    state.queue[0] = await ask("GET", place + (who ? `?annotator=${encodeURIComponent(who)}` : ""));
+    workView();
+    tell(problem.message, true);
+    return;
+  }
   state.queue.shift();
   merge(answer.next.filter((one) => one.item !== item.item));
   tell(end === "skip" ? `Item ${item.item} is left to others.` : `Item ${item.item} is saved.`);
@@ -394,7 +410,9 @@ function reviewCard(project, item) {
     make("span", "", `${one.annotator}: ${one.value ? shortly(one.value) : `skipped, ${one.skipped}`}`),
     ...(one.value ? [button("Take this", () => decide(one.value))] : [])));
   const first = item.annotations.find((one) => one.value);
-  const editor = EDITORS[project.task](project, item.data, first ? first.value : null, () => {});
+  const editor = EDITORS[project.task]
+    ? EDITORS[project.task](project, item.data, first ? first.value : null, () => {})
+    : { node: make("p", "", `This page cannot show the task ${project.task}.`), read: () => null };
   editor.node.querySelectorAll("[data-key]").forEach((one) => { delete one.dataset.key; one.querySelector("kbd")?.remove(); });
   const note = Object.assign(make("input"), { placeholder: "Why? (kept with the decision)", maxLength: 2000 });
   note.setAttribute("aria-label", "Note");

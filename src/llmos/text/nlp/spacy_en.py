@@ -26,7 +26,7 @@ ENTITIES = {
     "DATE": "TIME",
     "TIME": "TIME",
 }
-_MAX_CHARACTERS = 100_000  # what spaCy is given at once: it needs about 1 GB for ten times as much
+_MAX_CHARACTERS = 100_000  # what spaCy is given at once: by its error E088 that takes roughly 1 GB of memory
 
 
 class Spacy(Analyser):

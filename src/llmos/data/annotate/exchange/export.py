@@ -4,7 +4,7 @@ annotations   every item with all annotations, the pre-label, the final value an
 rows          the items that have a final value, with it in a column (label, labels, spans, rating, …)      any task
 messages      {"messages": [...]} for supervised training                                                   all but spans and rating
 preferences   {"prompt", "chosen", "rejected"}                                                              preference, text
-label-studio  its JSON                                                                                      any task
+label-studio  its JSON; label-studio-config: the XML that it wants beside it                                any task
 conll         tokens and BIO tags                                                                           spans
 """
 
@@ -22,27 +22,45 @@ from llmos.data.annotate.items import ItemStore
 from llmos.data.annotate.review import final_of
 from llmos.errors import InvalidValue, UnsupportedFeature, did_you_mean
 
-FORMATS = ("annotations", "rows", "messages", "preferences", "label-studio", "conll")
-MEDIA_TYPES = {"label-studio": "application/json", "conll": "text/plain; charset=utf-8"}
+FORMATS = ("annotations", "rows", "messages", "preferences", "label-studio", "label-studio-config", "conll")
+MEDIA_TYPES = {
+    "label-studio": "application/json",
+    "label-studio-config": "application/xml",
+    "conll": "text/plain; charset=utf-8",
+}
 Make = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any] | None]  # data and value -> row
-SUFFIXES = {"label-studio": "json", "conll": "conll"}
+SUFFIXES = {"label-studio": "json", "label-studio-config": "xml", "conll": "conll"}
 
 
 def rows(items: ItemStore, annotation: AnnotationProject, format: str = "annotations") -> Iterator[dict[str, Any]]:
     """Row by row, in the order of the items. Items without a final value are in `annotations` and `label-studio` only. Raises
-    InvalidValue for an unknown format, UnsupportedFeature for one that the task has no rows for, both before the first row."""
+    InvalidValue for an unknown format, UnsupportedFeature for one that the task has no rows for, both before the first row; so does
+    what CoNLL cannot hold, which all items are asked for first."""
     made = _maker(annotation, format)
+    if format == "conll":
+        for item in items.all(annotation):
+            _asked(item, made)
     return (row for item in items.all(annotation) if (row := made(item)) is not None)
 
 
 def text(items: ItemStore, annotation: AnnotationProject, format: str = "annotations") -> Iterator[str]:
-    """The same as the text of a file, piece by piece."""
+    """The same as the text of a file, piece by piece; also label-studio-config, which has no rows."""
+    if format == "label-studio-config":
+        return iter([label_studio.config_of(annotation) + "\n"])
     made = rows(items, annotation, format)
     if format == "label-studio":
         return label_studio.document(made)
     if format == "conll":
         return (str(row["conll"]) for row in made)
     return (json.dumps(row, ensure_ascii=False) + "\n" for row in made)
+
+
+def _asked(item: Item, made: Callable[[Item], Any]) -> None:
+    """Raises InvalidValue that names the item."""
+    try:
+        made(item)
+    except InvalidValue as problem:
+        raise InvalidValue(f"Item {item.item}: {problem.message}", param=problem.param, hint=problem.hint) from None
 
 
 def _maker(annotation: AnnotationProject, format: str) -> Callable[[Item], dict[str, Any] | None]:
@@ -54,6 +72,8 @@ def _maker(annotation: AnnotationProject, format: str) -> Callable[[Item], dict[
         return lambda item: label_studio.exported(annotation, item)
     if format == "rows":
         return _finals(annotation, annotation.kind.final)
+    if format == "label-studio-config":
+        raise UnsupportedFeature("A labelling configuration has no rows.", param="format", hint="Export it as a file.")
     shape = _SHAPES[format]
     if annotation.task not in shape:
         fitting = ", ".join(sorted(shape)) or "none"
@@ -74,13 +94,15 @@ def _finals(annotation: AnnotationProject, make: Make) -> Callable[[Item], dict[
 
 
 def said(annotation: AnnotationProject, item: Item) -> dict[str, Any]:
-    """All that is known of an item; importing it again gives the same."""
+    """All that is known of an item. Imported again it gives the same, but for times and versions, which are those of the import, and
+    uncertainty, which is measured by the entropy."""
     final = final_of(item, annotation.kind)
     return {
         "id": item.key,
         "data": item.data,
         "annotations": msgspec.to_builtins(item.annotations),
         "prelabel": msgspec.to_builtins(item.prelabel),
+        "adjudicated": msgspec.to_builtins(item.adjudicated),
         "value": final.value,
         "how": final.how,
         "state": item.state.value,

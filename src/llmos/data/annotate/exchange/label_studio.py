@@ -1,7 +1,9 @@
 """Label Studio's JSON, in and out: tasks with annotations and predictions, and the XML that says what is asked.
 
 Its results become values of our tasks by the task's own `from_studio`. Places in a text are counted there in UTF-16 units by some versions
-and in characters by others; where a result brings the text of its region, that text decides.
+and in characters by others; where a result brings the text of its region, that text decides. An annotation that is ground truth is a
+reviewer's decision here; one that was cancelled is a skip. What it has no place for, as the probabilities of a pre-label, is in
+`annotations` only.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from llmos.data.annotate.base import AnnotationProject, Given, Item, Numbered, Prelabel, Row
+from llmos.data.annotate.base import Adjudicated, AnnotationProject, Given, Item, Numbered, Prelabel, Row, Said
 from llmos.data.annotate.exchange.records import json_document
 from llmos.data.annotate.tasks import Task
 from llmos.data.annotate.tasks.base import ProjectConfig
@@ -31,15 +33,20 @@ def project_of(xml: str) -> tuple[str, dict[str, Any], dict[str, str]]:
     for something else than our tasks."""
     root = _parsed(xml)
     shown = {node.get("name"): (node.tag, node.get("value", "")) for node in root.iter() if node.get("value", "").startswith("$")}
+    asked = []
     for node in root.iter():
         target = shown.get(node.get("toName", "").split(",")[0])
-        if target is None:
-            continue
-        name, config = _asked(node, target[0])
-        if name:
-            return name, config, _renamed(name, node, shown)
-    hint = "Choices, Labels, Pairwise, Rating and TextArea over a Text or Paragraphs are read."
-    raise InvalidValue("The labelling configuration asks for nothing that a task here does.", param="config", hint=hint)
+        if target is not None and (found := _asked(node, target[0]))[0]:
+            asked.append((node, *found))
+    if not asked:
+        hint = "Choices, Labels, Pairwise, Rating and TextArea over a Text or Paragraphs are read."
+        raise InvalidValue("The labelling configuration asks for nothing that a task here does.", param="config", hint=hint)
+    if len(asked) > 1:
+        names = " and ".join(str(node.get("name")) for node, _, _ in asked)
+        said = f"The labelling configuration asks for several things: {names}; a project here asks for one."
+        raise InvalidValue(said, param="config", hint="Make a project for each, from a configuration with one of them.")
+    node, name, config = asked[0]
+    return name, config, _renamed(name, node, shown)
 
 
 def _parsed(xml: str) -> ElementTree.Element:
@@ -59,9 +66,13 @@ def _asked(node: ElementTree.Element, shown: str) -> tuple[str, dict[str, Any]]:
         name = "conversation" if shown == "Paragraphs" else "multilabel" if several else "classification"
         return name, {"labels": labels}
     if node.tag == "Rating":
-        return "rating", {"options": {"lowest": 1, "highest": int(node.get("maxRating", "5"))}}
+        highest = node.get("maxRating", "5")
+        if not highest.isdecimal():
+            raise InvalidValue(f"maxRating is {highest!r}, which is no number.", param="config")
+        return "rating", {"options": {"lowest": 1, "highest": int(highest)}}
     if node.tag == "TextArea":
-        return ("translation" if node.get("name") == "target" else "text"), {}
+        conversation = shown == "Paragraphs"  # part of its review: better answers
+        return "" if conversation else "translation" if node.get("name") == "target" else "text", {}
     name = _CONTROLS.get(node.tag, "")
     return name, {"labels": labels} if labels else {}
 
@@ -99,18 +110,40 @@ def _row(one: Any, task: Task, columns: Mapping[str, str]) -> Row:
         if theirs not in data:
             raise InvalidValue(f"There is no column {theirs!r}.", param=theirs)
         data[ours] = data.pop(theirs)
-    said = []
+    said: list[Said] = []
+    decided: list[Adjudicated] = []
     for given in one.get("annotations", []):
+        who, seconds = _annotator(given.get("completed_by")), float(given.get("lead_time") or 0)
         value = None if given.get("was_cancelled") else task.from_studio(_placed(given.get("result", []), data), data)
-        if value is not None:
-            said.append((_annotator(given.get("completed_by")), value))
-    prelabel = None
-    for prediction in one.get("predictions", []):
-        value = task.from_studio(_placed(prediction.get("result", []), data), data)
-        if value is not None:
-            prelabel = Prelabel(value=value, model=str(prediction.get("model_version") or "label-studio"))
+        if given.get("was_cancelled"):
+            said.append(Said(annotator=who, skipped=str(given.get("skipped") or "cancelled in Label Studio"), seconds=seconds))
+        elif value is not None and given.get("ground_truth"):
+            at = str(given.get("updated_at") or given.get("created_at") or "")
+            decided.append(Adjudicated(value=value, reviewer=who, at=at, note=str(given.get("note") or "")))
+        elif value is not None:
+            said.append(Said(annotator=who, value=value, seconds=seconds))
+    if len(decided) > 1:
+        raise InvalidValue(f"{len(decided)} annotations of the task are ground truth; one can be.", param="annotations")
     key = one.get("id")
-    return Row(data=data, key=None if key is None else str(key), prelabel=prelabel, annotations=tuple(said))
+    return Row(
+        data=data,
+        key=None if key is None else str(key),
+        prelabel=_prelabel(one.get("predictions", []), task, data),
+        annotations=tuple(said),
+        adjudicated=decided[0] if decided else None,
+    )
+
+
+def _prelabel(predictions: Sequence[Mapping[str, Any]], task: Task, data: Mapping[str, Any]) -> Prelabel | None:
+    found = [(task.from_studio(_placed(one.get("result", []), data), data), one.get("model_version")) for one in predictions]
+    made = [Prelabel(value=value, model=str(model or "label-studio")) for value, model in found if value is not None]
+    if len(made) > 1:
+        listed = ", ".join(one.model for one in made)
+        hint = "Export those of one version of one model."
+        raise InvalidValue(
+            f"The task has {len(made)} predictions ({listed}); an item has one pre-label.", param="predictions", hint=hint
+        )
+    return made[0] if made else None
 
 
 def _annotator(completed_by: Any) -> str:
@@ -149,8 +182,15 @@ def exported(annotation: AnnotationProject, item: Item) -> dict[str, Any]:
     task = annotation.kind
     made = [_given(task, item, given) for given in item.annotations]
     if item.adjudicated is not None:
-        decided = {"completed_by": {"email": item.adjudicated.reviewer}, "ground_truth": True, "was_cancelled": False}
-        made.append({**decided, "result": task.to_studio(item.adjudicated.value, item.data)})
+        decided = item.adjudicated
+        facts = {
+            "completed_by": {"email": decided.reviewer},
+            "ground_truth": True,
+            "was_cancelled": False,
+            "updated_at": decided.at,
+        }
+        more = {"note": decided.note} if decided.note else {}
+        made.append({**facts, **more, "result": task.to_studio(decided.value, item.data)})
     predictions = []
     if item.prelabel is not None:
         result = task.to_studio(item.prelabel.value, item.data)
@@ -172,7 +212,9 @@ def _given(task: Task, item: Item, given: Given) -> dict[str, Any]:
         "created_at": given.created_at,
         "updated_at": given.updated_at,
     }
-    return {**facts, "result": [] if given.value is None else task.to_studio(given.value, item.data)}
+    if given.value is None:
+        return {**facts, "skipped": given.skipped, "result": []}
+    return {**facts, "result": task.to_studio(given.value, item.data)}
 
 
 def document(rows: Iterator[dict[str, Any]]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Plain records on their way in: dicts from Python, JSON lines, JSON, CSV.
 
     {"id": "7", "text": "…"}                                           id is optional; everything else is the item's data
-    {"id": "7", "data": {"text": "…"}, "annotations": [{"annotator": "ann", "value": {"label": "good"}}]}       what `export` writes
+    {"id": "7", "data": {"text": "…"}, "annotations": [{"annotator": "ann", "value": {"label": "good"}}]}       what `export` writes,
+                                                         with "prelabel" and "adjudicated"; value null and "skipped": why it was
 
 A column of another name is renamed: columns={"text": "body"} takes the item's text from "body".
 """
@@ -10,11 +11,14 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmos.data.annotate.base import Numbered, Prelabel, Row
+import msgspec
+
+from llmos.data.annotate.base import Adjudicated, Numbered, Prelabel, Row, Said
 from llmos.errors import InvalidValue
 
 MAX_LINE_BYTES = 8 << 20
@@ -41,36 +45,35 @@ def row_of(record: Any, columns: Mapping[str, str]) -> Row | InvalidValue:
     if key is not None and not isinstance(key, str | int):
         return InvalidValue("The id of an item is a text or a number.", param="id")
     try:
-        said = _said(record.get("annotations")) if wrapped else ()
-        prelabel = _prelabel(record.get("prelabel")) if wrapped else None
+        told = _told(record) if wrapped else {}
     except InvalidValue as problem:
         return problem
-    return Row(data=data, key=None if key is None else str(key), prelabel=prelabel, annotations=said)
+    return Row(data=data, key=None if key is None else str(key), **told)
 
 
-_BESIDE = {"annotations", "prelabel", "value", "how", "item", "state"}  # of a record that `export` wrote
+_BESIDE = {"annotations", "prelabel", "adjudicated", "value", "how", "item", "state"}  # of a record that `export` wrote
 
 
-def _said(given: Any) -> tuple[tuple[str, dict[str, Any]], ...]:
-    found = []
-    for place, one in enumerate(given or []):
-        where = f"annotations[{place}]"
-        if not isinstance(one, Mapping) or not isinstance(one.get("annotator"), str):
-            raise InvalidValue(f"{where} has no annotator.", param=where)
-        if one.get("value") is not None:
-            found.append((one["annotator"], one["value"]))
-    return tuple(found)
+def _told(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record has beside its data, as fields of a Row. Raises InvalidValue."""
+    given = record.get("annotations") or []
+    if not isinstance(given, list | tuple):
+        raise InvalidValue("annotations is no list.", param="annotations")
+    said = tuple(_as(Said, one, f"annotations[{place}]") for place, one in enumerate(given))
+    found: dict[str, Any] = {"annotations": said}
+    for name, kind in (("prelabel", Prelabel), ("adjudicated", Adjudicated)):
+        if record.get(name) is not None:
+            whole = {"model": "", **record[name]} if kind is Prelabel and isinstance(record[name], Mapping) else record[name]
+            found[name] = _as(kind, whole, name)
+    return found
 
 
-def _prelabel(given: Any) -> Prelabel | None:
-    if given is None:
-        return None
-    if not isinstance(given, Mapping) or not isinstance(given.get("value"), Mapping):
-        raise InvalidValue("prelabel has no value.", param="prelabel")
-    chances = given.get("probabilities")
-    if chances is not None:
-        chances = {str(name): float(chance) for name, chance in chances.items()}
-    return Prelabel(value=dict(given["value"]), model=str(given.get("model", "")), probabilities=chances)
+def _as(kind: Any, given: Any, where: str) -> Any:
+    """As that record; fields of ours that it does not have (item, version, created_at …) are those of the export. Raises InvalidValue."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as problem:
+        raise InvalidValue(f"{where} is not as `export` writes it: {problem}.", param=where) from None
 
 
 def json_lines(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Numbered]:
@@ -111,6 +114,10 @@ def csv_rows(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[N
     with path.open(encoding="utf-8-sig", newline="", errors="strict") as file:
         reader = csv.DictReader(file, strict=True)
         try:
+            twice = next((name for name, times in Counter(reader.fieldnames or ()).items() if times > 1), None)
+            if twice is not None:
+                yield 1, InvalidValue(f"Two columns are called {twice!r}.", param="file")
+                return
             for number, record in enumerate(reader, start=2):
                 if None in record or None in record.values():
                     yield number, InvalidValue(f"Row {number} has not {len(reader.fieldnames or [])} columns.")

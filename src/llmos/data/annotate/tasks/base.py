@@ -38,7 +38,7 @@ class Open(BaseModel):
 
 
 class Label(Strict):
-    """key: the key on the keyboard that chooses it; "": the next free digit."""
+    """key: the key on the keyboard that chooses it; "": its own name when that is a digit, else the next free one that is no name."""
 
     name: str = Field(min_length=1, max_length=128)
     key: str = Field("", max_length=1)
@@ -151,12 +151,22 @@ def checked_config(task: Task, given: Mapping[str, Any]) -> ProjectConfig:
     if len(config.labels) < task.needs_labels:
         said = f"A project of the task {task.name!r} needs {task.needs_labels} labels or more; {len(config.labels)} were given."
         raise InvalidValue(said, param="config.labels")
+    return config.model_copy(update={"labels": _keyed(config), "options": options.model_dump(mode="json")})
+
+
+def _keyed(config: ProjectConfig) -> list[Label]:
+    """The labels, each with a key as long as there are digits. Raises InvalidValue for a key that is there twice."""
     keys = [label.key for label in config.labels if label.key]
     if len(set(keys)) != len(keys):
         raise InvalidValue("Two labels have the same key.", param="config.labels")
     free = [key for key in _SHORTCUTS if key not in keys]
-    labels = [label if label.key or not free else label.model_copy(update={"key": free.pop(0)}) for label in config.labels]
-    return config.model_copy(update={"labels": labels, "options": options.model_dump(mode="json")})
+    own = [name for name in config.names if name in free]  # a label called 2 has the key 2, and no other label has it
+    others = [key for key in free if key not in own]
+    found = []
+    for label in config.labels:
+        key = label.key or (label.name if label.name in own else others.pop(0) if others else "")
+        found.append(label.model_copy(update={"key": key}))
+    return found
 
 
 def checked_item(task: Task, data: Any, where: str = "item") -> dict[str, Any]:
@@ -185,8 +195,19 @@ def known_label(name: str, config: ProjectConfig, where: str) -> None:
 
 
 def by_type(result: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
-    """The values of Label Studio's results of one type."""
-    return [one["value"] for one in result if one.get("type") == kind and isinstance(one.get("value"), Mapping)]
+    """The values of Label Studio's results of one type. Raises InvalidValue when they answer different questions."""
+    found = [one for one in result if one.get("type") == kind and isinstance(one.get("value"), Mapping)]
+    asked = sorted({str(one["from_name"]) for one in found if one.get("from_name")})
+    if len(asked) > 1:
+        raise InvalidValue(f"The results answer {' and '.join(asked)}; a project here asks for one of them.", param="annotations")
+    return [one["value"] for one in found]
+
+
+def the_one(found: Sequence[Any], what: str) -> Any:
+    """The only one of these, None when there is none. Raises InvalidValue for more."""
+    if len(found) > 1:
+        raise InvalidValue(f"The result has {len(found)} {what}; one can be taken.", param="annotations")
+    return found[0] if found else None
 
 
 def studio_result(kind: str, from_name: str, to_name: str, value: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from llmos.data.annotate.tasks.base import (
     quoted,
     studio_result,
     tasks,
+    the_one,
 )
 
 
@@ -54,8 +55,8 @@ class Classification(Task):
         return [studio_result("choices", "label", "text", {"choices": [value["label"]]})]
 
     def from_studio(self, result: Sequence[Mapping[str, Any]], data: Mapping[str, Any]) -> dict[str, Any] | None:
-        found = [choice for value in by_type(result, "choices") for choice in value.get("choices", [])]
-        return {"label": found[0]} if found else None
+        chosen = the_one([choice for value in by_type(result, "choices") for choice in value.get("choices", [])], "choices")
+        return None if chosen is None else {"label": chosen}
 
 
 def choices(config: ProjectConfig, how: str) -> str:

@@ -18,6 +18,7 @@ from llmos.data.annotate.tasks.base import (
     quoted,
     studio_result,
     tasks,
+    the_one,
 )
 from llmos.errors import InvalidValue
 
@@ -88,6 +89,7 @@ class Conversation(Task):
             '<Paragraphs name="messages" value="$messages" nameKey="role" textKey="content" layout="dialogue"/>'
             f'<Choices name="verdict" toName="messages" choice="single">{listed}</Choices>'
             f'<ParagraphLabels name="turn" toName="messages">{of_turns}</ParagraphLabels>'
+            '<TextArea name="correction" toName="messages" perRegion="true"/>'
         )
 
     def to_studio(self, value: Mapping[str, Any], data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -101,13 +103,23 @@ class Conversation(Task):
         return made
 
     def from_studio(self, result: Sequence[Mapping[str, Any]], data: Mapping[str, Any]) -> dict[str, Any] | None:
-        verdicts = [choice for value in by_type(result, "choices") for choice in value.get("choices", [])]
-        if not verdicts:
+        verdict = the_one([choice for value in by_type(result, "choices") for choice in value.get("choices", [])], "verdicts")
+        if verdict is None:
             return None
         turns: dict[int, dict[str, Any]] = {}
         for value in by_type(result, "paragraphlabels"):
-            turns.setdefault(int(value["start"]), {})["label"] = next(iter(value.get("paragraphlabels", [])), None)
+            _note(turns, value, "label", the_one(value.get("paragraphlabels", []), "labels of a turn"))
         for value in by_type(result, "textarea"):
-            if "start" in value:
-                turns.setdefault(int(value["start"]), {})["text"] = "\n".join(map(str, value.get("text", [])))
-        return {"verdict": verdicts[0], "turns": [{"turn": turn, **facts} for turn, facts in sorted(turns.items())]}
+            text = value.get("text", [])
+            _note(turns, value, "text", text if isinstance(text, str) else "\n".join(map(str, text)))
+        return {"verdict": verdict, "turns": [{"turn": turn, **facts} for turn, facts in sorted(turns.items())]}
+
+
+def _note(turns: dict[int, dict[str, Any]], value: Mapping[str, Any], what: str, said: Any) -> None:
+    """One region of Label Studio, which must be one turn. Raises InvalidValue."""
+    start, end = value.get("start"), value.get("end")
+    if start is None or str(start) != str(end) or what in turns.get(int(start), {}):
+        raise InvalidValue(
+            f"A {what} is of one turn, and a turn has one; there is another from {start} to {end}.", param="annotations"
+        )
+    turns.setdefault(int(start), {})[what] = said

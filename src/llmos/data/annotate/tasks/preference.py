@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from llmos.data.annotate.tasks.base import MAX_TEXT, Open, ProjectConfig, Strict, Task, by_type, studio_result, tasks
+from llmos.data.annotate.tasks.base import MAX_TEXT, Open, ProjectConfig, Strict, Task, by_type, studio_result, tasks, the_one
 from llmos.data.annotate.tasks.conversation import Turn
 from llmos.errors import InvalidValue
+
+_CHOICES = {"left": "a", "right": "b", "tie": "tie"}  # Label Studio's words for ours
 
 
 class PairItem(Open):
@@ -64,9 +66,9 @@ class Preference(Task):
         )
 
     def to_studio(self, value: Mapping[str, Any], data: Mapping[str, Any]) -> list[dict[str, Any]]:
-        selected = {"a": "left", "b": "right"}.get(str(value["choice"]), "tie")
-        return [studio_result("pairwise", "choice", "a,b", {"selected": selected})]
+        selected = {ours: theirs for theirs, ours in _CHOICES.items()}
+        return [studio_result("pairwise", "choice", "a,b", {"selected": selected[value["choice"]]})]
 
     def from_studio(self, result: Sequence[Mapping[str, Any]], data: Mapping[str, Any]) -> dict[str, Any] | None:
-        found = by_type(result, "pairwise")
-        return {"choice": {"left": "a", "right": "b"}.get(str(found[0].get("selected")), "tie")} if found else None
+        found = the_one(by_type(result, "pairwise"), "preferences")
+        return None if found is None else {"choice": _CHOICES.get(str(found.get("selected")), found.get("selected"))}

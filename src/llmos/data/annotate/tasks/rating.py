@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from llmos.data.annotate.tasks.base import ProjectConfig, Strict, Task, by_type, studio_result, tasks
+from llmos.data.annotate.tasks.base import ProjectConfig, Strict, Task, by_type, studio_result, tasks, the_one
 from llmos.data.annotate.tasks.classification import TextItem
 from llmos.errors import InvalidValue
 
@@ -65,5 +65,5 @@ class Rating(Task):
         return [studio_result("rating", "rating", "text", {"rating": value["rating"]})]
 
     def from_studio(self, result: Sequence[Mapping[str, Any]], data: Mapping[str, Any]) -> dict[str, Any] | None:
-        found = by_type(result, "rating")
-        return {"rating": found[0].get("rating")} if found else None
+        found = the_one(by_type(result, "rating"), "ratings")
+        return None if found is None else {"rating": found.get("rating")}

@@ -33,6 +33,11 @@ class SpanOptions(Strict):
     overlapping: bool = False
 
 
+def marked(value: Mapping[str, Any]) -> tuple[tuple[int, int, str], ...]:
+    """Its spans as what can be compared and counted."""
+    return tuple((span["start"], span["end"], span["label"]) for span in value["spans"])
+
+
 @tasks.register("spans")
 class SpanTask(Task):
     name = "spans"
@@ -63,13 +68,13 @@ class SpanTask(Task):
                     raise InvalidValue(said, param="value.spans", hint="Set config.options.overlapping to allow it.")
 
     def vote(self, value: Mapping[str, Any]) -> Hashable:
-        return tuple((span["start"], span["end"], span["label"]) for span in value["spans"])
+        return marked(value)
 
     def agreed(self, values: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         """The spans that more than half of the annotators marked; None when they differ and there are only two."""
         if len(values) == 2 and self.differ(values):
             return None
-        counted = Counter(span for value in values for span in self.vote(value))  # type: ignore[attr-defined]
+        counted = Counter(span for value in values for span in marked(value))
         kept = sorted(span for span, times in counted.items() if 2 * times > len(values))
         return {"spans": [{"start": start, "end": end, "label": label} for start, end, label in kept]} if values else None
 

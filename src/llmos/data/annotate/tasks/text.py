@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from llmos.data.annotate.tasks.base import MAX_TEXT, ProjectConfig, Strict, Task, by_type, studio_result, tasks
+from llmos.data.annotate.tasks.base import MAX_TEXT, ProjectConfig, Strict, Task, by_type, studio_result, tasks, the_one
 from llmos.data.annotate.tasks.classification import TextItem
 
 
@@ -50,6 +50,6 @@ class FreeText(Task):
 
 def studio_text(result: Sequence[Mapping[str, Any]]) -> str:
     """What was written into a TextArea; its lines are a list there."""
-    found = by_type(result, "textarea")
-    text = found[0].get("text", "") if found else ""
+    found = the_one(by_type(result, "textarea"), "texts")
+    text = found.get("text", "") if found is not None else ""
     return "\n".join(map(str, text)) if isinstance(text, list) else str(text)
