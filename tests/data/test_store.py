@@ -101,3 +101,9 @@ def test_later_runs_write_nothing_into_a_version(tmp_path: Path) -> None:
         after = path.stat()
         assert (after.st_ino, after.st_mtime_ns, after.st_size) == (before.st_ino, before.st_mtime_ns, before.st_size)
     assert sum(1 for name in os.listdir(tmp_path / "datasets" / ".parts") if name.endswith(".parquet")) == 1  # noqa: PTH208
+
+
+def test_a_client_of_a_server_brings_no_more_than_it_may_upload(tmp_path: Path) -> None:
+    everybody = store(tmp_path)
+    assert of_project(everybody, "team").max_url_bytes == everybody.settings.max_upload_bytes
+    assert everybody.max_url_bytes is None

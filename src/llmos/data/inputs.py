@@ -77,8 +77,10 @@ def find_inputs(
     find_file: FindFile,
     sources: Sequence[Source] | None = None,
     required: Sequence[str] = (),
+    max_url_bytes: int | None = None,
 ) -> Inputs:
-    """Raises NotFound for sources that are not there, InvalidValue for what cannot go together."""
+    """max_url_bytes: of a file behind a URL. Raises NotFound for sources that are not there, InvalidValue for what cannot go together,
+    and what fetching raises."""
     load()
     found, whole = Inputs(), recipe
     listed = recipe.sources if sources is None else tuple(sources)
@@ -90,7 +92,7 @@ def find_inputs(
             ref, inner = _dataset(source, recipe, find_dataset, found)
         else:
             ref, inner = "", []
-            _files(source, list(_place(source, settings, find_file)), recipe, found)
+            _files(source, list(_place(source, settings, find_file, max_url_bytes)), recipe, found)
         pieces = found.pieces[before:]
         files = dict.fromkeys(one.file.label for piece in pieces for one in (piece.slice, *piece.slice.more))
         prefix = _prefix({*files, *inner}, seen, number)
@@ -124,7 +126,7 @@ def _catalogued(source: Source, recipe: Recipe, settings: Settings) -> tuple[Sou
     return placed, recipe.model_copy(update={"read": recipe.read.model_copy(update=read)})
 
 
-def _place(source: Source, settings: Settings, find_file: FindFile) -> Iterator[tuple[Path, str]]:
+def _place(source: Source, settings: Settings, find_file: FindFile, max_url_bytes: int | None) -> Iterator[tuple[Path, str]]:
     """(path, label) of the source's files, in order."""
     if source.rows is not None:
         text = b"\n".join(orjson.dumps(row) for row in source.rows) + b"\n"
@@ -137,7 +139,7 @@ def _place(source: Source, settings: Settings, find_file: FindFile) -> Iterator[
     elif source.url is not None or str(source.path).startswith("s3://"):
         from llmos.data.readers.remote import fetched
 
-        yield from fetched(source.url or str(source.path), settings)
+        yield from fetched(source.url or str(source.path), settings, max_bytes=max_url_bytes)
     else:
         yield from local_files(str(source.path), source.split)
 

@@ -22,24 +22,28 @@ def windows(words: Words, sizes: Sequence[int], of: Truths) -> Iterator[tuple[in
     """(size, places, hashes) for ascending sizes: every place where a window of that size begins that its text has more than once (and a
     few others), and a hash that is equal exactly for equal windows of one text. of: bool[N], the
     texts to look at; the caller may take some out between two sizes."""
-    texts = words.owner
-    salt = mixed(texts.astype(np.uint64) + np.uint64(1))
+    salt = mixed(np.arange(1, len(words.offsets), dtype=np.uint64))
     each = words.hashes[words.ids]
-    ends = words.offsets[1:][texts]
-    rolled = each.copy()
-    places = np.arange(len(each), dtype=np.int64)
+    places, text, rolled = np.arange(len(each), dtype=np.int64), words.owner, each
+    room = words.offsets[1:][text] - places  # words from a place to the end of its text
     size = 1
+
+    def keep(mask: Truths) -> None:
+        nonlocal places, text, rolled, room
+        if not mask.all():
+            places, text, rolled, room = places[mask], text[mask], rolled[mask], room[mask]
+
     for wanted in sizes:
-        places = places[of[texts[places]]]
+        keep(of[text])
         while size < wanted:
-            places = places[places + size < ends[places]]
-            rolled[places] = rolled[places] * np.uint64(0x9E3779B97F4A7C15) + each[places + size]
+            keep(room > size)
+            rolled = rolled * np.uint64(0x9E3779B97F4A7C15) + each[places + size]
             size += 1
             # between the wanted sizes nothing is sorted: more places stay than must, never fewer
-        hashes = mixed(rolled[places] ^ salt[places])
+        hashes = mixed(rolled ^ salt[text])
         twice = repeated(hashes)
-        places, hashes = places[twice], hashes[twice]
-        yield wanted, places, hashes
+        keep(twice)
+        yield wanted, places, hashes[twice]
 
 
 def repeated(hashes: Hashes) -> Truths:
@@ -60,7 +64,7 @@ def covered(words: Words, size: int, places: Ints, hashes: Hashes) -> Ints:
     found = np.zeros(len(words.offsets) - 1, dtype=np.int64)
     if not len(places):
         return found
-    running = np.concatenate([[0], np.cumsum(words.chars[words.ids])])
+    running = words.chars_before
     lengths = (running[places + size] - running[places]).tolist()
     text_of = words.owner[places]
     borders = [*np.flatnonzero(np.concatenate([[True], text_of[1:] != text_of[:-1]])).tolist(), len(places)]
@@ -82,16 +86,17 @@ def covered(words: Words, size: int, places: Ints, hashes: Hashes) -> Ints:
 def most_frequent(words: Words, size: int, places: Ints, hashes: Hashes) -> Ints:
     """int64[N], characters of the most frequent window of each text times how often it occurs; of equally frequent ones the first. The
     words of a window are joined by one space. Where no window occurs twice it is the first one, once."""
-    running = np.concatenate([[0], np.cumsum(words.chars[words.ids])])
+    running = words.chars_before
     begin = words.offsets[:-1]
     found = np.where(words.counts >= size, running[np.minimum(begin + size, len(words.ids))] - running[begin] + size - 1, 0)
     if not len(places):
         return found
-    order = np.argsort(hashes, kind="stable")  # equal windows side by side, their first place first
-    heads = np.flatnonzero(np.concatenate([[True], hashes[order][1:] != hashes[order][:-1]]))
+    order = np.argsort(hashes)  # equal windows side by side
+    ordered = hashes[order]
+    heads = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     counts = np.diff(np.concatenate([heads, [len(order)]]))
-    heads, counts = heads[counts > 1], counts[counts > 1]
-    first = places[order[heads]]
+    first = np.minimum.reduceat(places[order], heads)[counts > 1]
+    counts = counts[counts > 1]
     texts = words.owner[first]
     best = np.lexsort((first, -counts, texts))
     chosen = best[np.diff(texts[best], prepend=-1) != 0]

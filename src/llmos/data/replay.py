@@ -87,8 +87,10 @@ class _Replay:
     def _source_row(self, specs: Sequence[StepSpec]) -> pl.DataFrame | None:
         """A frame of one row as the first step saw it, None when it is not to be had."""
         required = [column for spec in specs for column in spec.make(self.context).reads()]
-        places = (self.datasets.settings, self.datasets.find)
-        inputs = find_inputs(self.recipe, *places, find_file=self.datasets.upload, required=required)
+        mine = self.datasets
+        inputs = find_inputs(
+            self.recipe, mine.settings, mine.find, find_file=mine.upload, required=required, max_url_bytes=mine.max_url_bytes
+        )
         then = {(one["kind"], one["ref"], one["sha256"]) for one in self.version.manifest["identity"]["parents"]}
         same = {one.ref for one in inputs.parents if (one.kind, one.ref, one.sha256) in then}
         wanted = [self.identity, *ancestors(self.identity)]

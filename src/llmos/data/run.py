@@ -26,7 +26,7 @@ from llmos.data.inputs import Inputs, find_inputs
 from llmos.data.kept import in_use
 from llmos.data.ledger import lines
 from llmos.data.plan import code_version, compile_plan, models_of, specs_of
-from llmos.data.recipe import Recipe, digest_of
+from llmos.data.recipe import Recipe, Source, digest_of
 from llmos.data.stages import Stage, StepSpec
 from llmos.data.store import Datasets, Version
 from llmos.data.tally import Tally
@@ -140,8 +140,14 @@ class Run:
     def inputs(self, specs: Sequence[StepSpec]) -> Inputs:
         """What the recipe's sources hold. Raises NotFound, InvalidValue."""
         required = [column for spec in specs for column in spec.make(self.context).reads()]
-        places = (self.datasets.settings, self.datasets.find)
-        return find_inputs(self.recipe, *places, find_file=self.datasets.upload, required=required)
+        return self._found(required)
+
+    def _found(self, required: Sequence[str], sources: Sequence[Source] | None = None) -> Inputs:
+        mine = self.datasets
+        return find_inputs(
+            self.recipe, mine.settings, mine.find, find_file=mine.upload, sources=sources, required=required,
+            max_url_bytes=mine.max_url_bytes,
+        )  # fmt: skip
 
     # -- a stage -----------------------------------------------------------------------------------------------------
     def _task(self, stage: Stage, source: Piece | Earlier, known: Mapping[str, Path] = _NOTHING) -> PartTask:
@@ -285,14 +291,7 @@ class Run:
             number=-1, decided=None, steps=(), sketch=spec, here=steps.get(spec.name).needs_model,
             key=digest_of(["reference", code_version(), spec.name, steps.get(spec.name).version, spec.config, self.recipe.text_column]),
         )  # fmt: skip
-        places = (self.datasets.settings, self.datasets.find)
-        inputs = find_inputs(
-            self.recipe,
-            *places,
-            find_file=self.datasets.upload,
-            sources=listed,
-            required=gatherer.reference_reads() if isinstance(gatherer, Comparer) else gatherer.reads(),
-        )
+        inputs = self._found(gatherer.reference_reads() if isinstance(gatherer, Comparer) else gatherer.reads(), listed)
         self._not_read(inputs, spec.label)
         tasks = [self._task(stage, piece) for piece in inputs.pieces]
         found = dict(self._computed(stage, tasks, inputs.size_bytes, closing))

@@ -87,6 +87,11 @@ class Datasets:
         """Folder of computed parts."""
         return self.root / ".parts"
 
+    @property
+    def max_url_bytes(self) -> int | None:
+        """Of a file that is brought for a recipe: no more than may be uploaded, where it is for a client of a server."""
+        return None if self.project is None else self.settings.max_upload_bytes
+
     def list(self, name: str | None = None) -> list[Version]:
         """Newest first. Raises CorruptFile, which says how to go on, when the files of one are gone."""
         return [found for row in self._rows(name) if (found := self._listed(row)) is not None]

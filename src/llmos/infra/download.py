@@ -25,7 +25,7 @@ from pathlib import Path
 
 import httpx
 
-from llmos.errors import Cancelled, CorruptFile, SourceError, StorageError
+from llmos.errors import Cancelled, CorruptFile, LimitExceeded, SourceError, StorageError
 from llmos.infra.address import shown
 from llmos.infra.connect import Connector, network_errors, status_error
 from llmos.infra.files import free_disk_bytes, fsync_dir, make_dir, sha256_file, storage_errors, write_atomic
@@ -82,6 +82,7 @@ class Download:
         *,
         sha256: str | None,
         size_bytes: int | None,
+        max_bytes: int | None,
         headers: Mapping[str, str],
         progress: Callable[[int, int], None] | None,
         cancel: threading.Event,
@@ -89,7 +90,7 @@ class Download:
         chunk_bytes: int,
     ) -> None:
         self._connector, self._url, self._target, self._headers = connector, url, target, headers
-        self._sha256, self._size_bytes, self._chunk_bytes = sha256, size_bytes, chunk_bytes
+        self._sha256, self._size_bytes, self._max_bytes, self._chunk_bytes = sha256, size_bytes, max_bytes, chunk_bytes
         self._progress, self._cancel, self._connections = progress, cancel, connections
         self._part = target.with_name(target.name + ".part")
         self._record = target.with_name(target.name + ".state")
@@ -227,7 +228,8 @@ class Download:
         length = response.headers.get("content-length", "")
         if length.isdecimal() and "content-encoding" not in response.headers:
             self._expect(int(length))
-        cursor = _Cursor(0, self._size_bytes if self._size_bytes is not None else 1 << 62)
+        ends = (self._size_bytes, self._max_bytes, 1 << 62)
+        cursor = _Cursor(0, next(end for end in ends if end is not None))
         self._receive(response, cursor, exactly=self._size_bytes is not None)
         self._close_whole(cursor.at)
 
@@ -258,6 +260,8 @@ class Download:
             for piece in response.iter_raw():
                 self._check_stop()
                 if cursor.at + len(piece) > cursor.end:
+                    if cursor.end == self._max_bytes != self._size_bytes:
+                        raise self._too_large()
                     raise SourceError(f"{shown(self._url)} sends more than the {cursor.end:,} bytes that were announced.")
                 _write_at(self._file, piece, cursor.at)
                 cursor.at += len(piece)
@@ -290,8 +294,13 @@ class Download:
         first, last, size_bytes = map(int, match.groups())
         return first, last, size_bytes
 
+    def _too_large(self) -> LimitExceeded:
+        return LimitExceeded(f"{shown(self._url)} has more than {self._max_bytes:,} bytes, the most that may be brought.")
+
     def _expect(self, size_bytes: int) -> None:
-        """The announced size against the wanted one and the free disk."""
+        """The announced size against the wanted one, the most that may come, and the free disk."""
+        if self._max_bytes is not None and size_bytes > self._max_bytes:
+            raise self._too_large()
         if self._size_bytes not in (None, size_bytes):
             raise CorruptFile(f"{shown(self._url)} has {size_bytes:,} bytes, wanted were {self._size_bytes:,}.")
         free = free_disk_bytes(self._target.parent)

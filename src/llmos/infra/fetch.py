@@ -147,6 +147,7 @@ class Fetcher:
         *,
         sha256: str | None = None,
         size_bytes: int | None = None,
+        max_bytes: int | None = None,
         headers: Mapping[str, str] | None = None,
         progress: Callable[[int, int], None] | None = None,
         cancel: threading.Event | None = None,
@@ -155,7 +156,8 @@ class Fetcher:
         """Brings the file to `target` and returns its SHA-256; download.py says how.
 
         progress(done_bytes, total_bytes) is called often, by one thread at a time; the total is 0 while nobody knows it.
-        Raises CorruptFile when the hash or size differs, Cancelled, StorageError, and what get_bytes raises.
+        Raises CorruptFile when the hash or size differs, LimitExceeded when it has more than max_bytes, Cancelled, StorageError, and
+        what get_bytes raises.
         """
         from llmos.infra.download import CHUNK_BYTES, Download
 
@@ -165,6 +167,7 @@ class Fetcher:
             target,
             sha256=sha256,
             size_bytes=size_bytes,
+            max_bytes=max_bytes,
             headers=_lower(headers),
             progress=progress,
             cancel=cancel or threading.Event(),

@@ -16,7 +16,7 @@ from llmos.data.readers.remote import fetched, s3
 from llmos.data.recipe import Recipe
 from llmos.data.run import Run
 from llmos.data.store import Datasets
-from llmos.errors import InvalidValue, NotFound, PermissionDenied, SourceStatus, Unreachable
+from llmos.errors import InvalidValue, LimitExceeded, NotFound, PermissionDenied, SourceStatus, Unreachable
 from llmos.infra.fetch import Fetcher
 from llmos.library.library import Library
 from llmos.plugins import load_plugins
@@ -152,6 +152,19 @@ def test_a_page_is_fetched_once_a_version(settings: Settings, web: Web) -> None:
     web.pages["/data/a%20b.jsonl"] = Page(b"new", etag='"2"')
     ((newer, _),) = fetched(f"{web.url}/data/a%20b.jsonl", settings, door(settings, web))
     assert (newer.read_bytes(), path.read_bytes()) == (b"new", ROWS)
+
+
+@pytest.mark.parametrize(
+    "page", [Page(ROWS, etag='"1"'), Page(ROWS, ranges=False), Page(ROWS, ranges=False, headers={"Content-Encoding": "x"})]
+)
+def test_a_file_may_be_limited_whether_its_size_is_told_or_not(settings: Settings, web: Web, page: Page) -> None:
+    web.pages["/rows.jsonl"] = page
+    address = f"{web.url}/rows.jsonl"
+    with pytest.raises(LimitExceeded, match=f"more than {len(ROWS) - 1} bytes"):
+        list(fetched(address, settings, door(settings, web), max_bytes=len(ROWS) - 1))
+    assert not [path for path in (settings.home / "datasets" / ".remote").rglob("*") if path.is_file()]
+    ((path, _),) = fetched(address, settings, door(settings, web), max_bytes=len(ROWS))
+    assert path.read_bytes() == ROWS
 
 
 @pytest.mark.parametrize(

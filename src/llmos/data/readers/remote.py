@@ -30,15 +30,17 @@ _MAGIC = frozenset("*?[")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-def fetched(uri: str, settings: Settings, fetcher: Fetcher | None = None) -> Iterator[tuple[Path, str]]:
-    """(path on this machine, label) of a URL, or of an `s3://bucket/key`, prefix ending in `/`, or glob. Raises NotFound, InvalidValue,
-    MissingExtra, and what the network and the disk raise."""
+def fetched(
+    uri: str, settings: Settings, fetcher: Fetcher | None = None, *, max_bytes: int | None = None
+) -> Iterator[tuple[Path, str]]:
+    """(path on this machine, label) of a URL, or of an `s3://bucket/key`, prefix ending in `/`, or glob. max_bytes: of a URL. Raises
+    NotFound, InvalidValue, MissingExtra, LimitExceeded, and what the network and the disk raise."""
     root = settings.home / "datasets" / ".remote"
     if uri.startswith("s3://"):
         yield from _objects(uri, root)
     else:
         with fetcher or Fetcher(settings) as door:
-            yield _page(uri, root, door)
+            yield _page(uri, root, door, max_bytes)
 
 
 def _place(root: Path, uri: str, version: str, name: str) -> Path:
@@ -48,13 +50,13 @@ def _place(root: Path, uri: str, version: str, name: str) -> Path:
 
 
 # -- https -------------------------------------------------------------------------------------------------------------
-def _page(url: str, root: Path, door: Fetcher) -> tuple[Path, str]:
+def _page(url: str, root: Path, door: Fetcher, max_bytes: int | None) -> tuple[Path, str]:
     name = _CONTROL.sub("_", unquote(Path(urlsplit(url).path).name)) or "index.html"
     version, size_bytes = _version(url, door)
     target = _place(root, url, version, name)
     if version and target.is_file():
         return target, name
-    door.download(url, target, size_bytes=size_bytes)
+    door.download(url, target, size_bytes=size_bytes, max_bytes=max_bytes)
     return target, name
 
 
