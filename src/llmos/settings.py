@@ -128,8 +128,8 @@ class Settings(BaseModel):
         default=512 * 2**20,
         ge=1,
         validation_alias=_env("MAX_UPLOAD"),
-        description="Largest file that may be uploaded to the server, as `512MiB` or `2GB`; a larger one is refused with 413. Also the largest"
-        " that a recipe of a client brings from a URL.",
+        description="Largest file that may be uploaded to the server, as `512MiB` or `2GB`; a larger one is refused with 413. Also"
+        " the largest that a recipe of a client brings from a URL.",
     )
     num_threads: int | None = Field(
         default=None,
