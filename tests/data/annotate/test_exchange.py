@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from llmos.data.annotate.exchange.label_studio import config_of, project_of
 from llmos.data.annotate.service import Annotations
 from llmos.errors import InvalidValue, UnsupportedFeature
-from llmos.infra.database import Database
 
 CONLL = """-DOCSTART- -X- -X- O
 
@@ -61,14 +59,6 @@ STUDIO: list[dict[str, Any]] = [
 ]
 XML = """<View><!-- people --><Labels name="label" toName="text"><Label value="PER" hotkey="p"/><Label value="LOC"/></Labels>
 <Text name="text" value="$body"/></View>"""
-
-
-@pytest.fixture
-def notes(tmp_path: Path) -> Iterator[Annotations]:
-    database = Database(f"sqlite:///{tmp_path / 'db.sqlite3'}")
-    database.migrate()
-    yield Annotations(database)
-    database.close()
 
 
 def new(notes: Annotations, task: str, **config: Any) -> str:

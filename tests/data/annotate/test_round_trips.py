@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,8 @@ from llmos.data.annotate.base import ItemState
 from llmos.data.annotate.exchange.label_studio import config_of, project_of
 from llmos.data.annotate.service import Annotations
 from llmos.errors import InvalidValue
-from llmos.infra.database import Database
 
 LABELS: dict[str, Any] = {"labels": ["good", "bad"], "overlap": 2}
-
-
-@pytest.fixture
-def notes(tmp_path: Path) -> Iterator[Annotations]:
-    database = Database(f"sqlite:///{tmp_path / 'db.sqlite3'}")
-    database.migrate()
-    yield Annotations(database)
-    database.close()
 
 
 def new(notes: Annotations, task: str = "classification", **config: Any) -> str:
