@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, Typ
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from llmos.errors import InvalidValue, did_you_mean
@@ -317,13 +318,12 @@ class Sketches:
     rows: Sequence[Path]
     folder: Path  # for what a decision wants to spill
 
-    def read(self, part: int, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        return pl.read_parquet(self.paths[part], columns=list(columns) if columns else None, use_statistics=False)
+    def read(self, part: int) -> pl.DataFrame:
+        return pl.read_parquet(self.paths[part], use_statistics=False)
 
     def column(self, name: str) -> Iterator[pl.Series]:
         """Part after part; only this column is in memory."""
-        for number in range(len(self.paths)):
-            yield self.read(number, [name]).get_column(name)
+        return (_column(path, name) for path in self.paths)
 
     def ids(self, ordinals: np.ndarray[Any, Any]) -> list[str]:
         """Ids of rows by their place among all; each part that has some of them is opened once."""
@@ -331,8 +331,7 @@ class Sketches:
         found = np.empty(len(ordinals), dtype=object)
         for part in np.unique(parts).tolist():
             here = np.flatnonzero(parts == part)
-            column = pl.read_parquet(self.rows[part], columns=[ID]).get_column(ID)
-            found[here] = column.gather(ordinals[here] - self.starts[part]).to_list()
+            found[here] = _column(self.rows[part], ID).gather(ordinals[here] - self.starts[part]).to_list()
         return found.tolist()
 
     @property
@@ -343,6 +342,12 @@ class Sketches:
             found.append(total)
             total += height
         return found
+
+
+def _column(path: Path, name: str) -> pl.Series:
+    made = pl.from_arrow(pq.ParquetFile(path).read([name]))  # a third of the time that polars takes to open a file
+    assert isinstance(made, pl.DataFrame)
+    return made.get_column(name)
 
 
 class Gatherer(Step):

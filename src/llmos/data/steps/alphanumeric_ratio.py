@@ -6,7 +6,7 @@ from pydantic import Field
 
 from llmos.data.base import Rows, Values, step
 from llmos.data.steps.characters import Kind
-from llmos.data.steps.measured import Measured
+from llmos.data.steps.measured import measured
 from llmos.data.steps.ranged import Ranged, RatioConfig
 
 
@@ -22,4 +22,4 @@ class AlphanumericRatio(Ranged):
     signal = "alphanumeric_ratio"
 
     def measure(self, rows: Rows) -> Values:
-        return rows.derived(Measured, self.column).characters.share(Kind.ALPHANUMERIC)
+        return measured(rows, self.column).characters.share(Kind.ALPHANUMERIC)

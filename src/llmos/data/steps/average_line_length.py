@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from llmos.data.base import Rows, Values, step
-from llmos.data.steps.measured import Measured
+from llmos.data.steps.measured import measured
 from llmos.data.steps.ranged import RangeConfig, Ranged
 
 
@@ -22,5 +22,5 @@ class AverageLineLength(Ranged):
     signal = "average_line_chars"
 
     def measure(self, rows: Rows) -> Values:
-        found = rows.derived(Measured, self.column)
+        found = measured(rows, self.column)
         return found.characters.lengths / np.maximum(found.lines.count, 1)

@@ -7,11 +7,11 @@ from pydantic import Field
 
 from llmos.data.base import Rows, Values, step
 from llmos.data.steps.characters import Characters, Floats
-from llmos.data.steps.measured import Measured
+from llmos.data.steps.measured import measured
 from llmos.data.steps.ranged import Ranged, RatioConfig
 from llmos.data.steps.spaced_words import Hashes, Repeats, byte_windows, neighbours, repeats, within
 
-PART_BYTES = 1 << 15  # what is made of them, 8 to 16 bytes for each, stays in a core's own cache
+PART_BYTES = 1 << 16  # what is made of them, 8 to 16 bytes for each, stays in a core's own cache
 TIMES_BITS = 40
 
 
@@ -29,24 +29,20 @@ class CharacterRepetition(Ranged):
     signal = "character_repetition"
 
     def measure(self, rows: Rows) -> Values:
-        made, num = rows.derived(Measured, self.column).characters, self.config.num_chars
-        plain = made.lengths == np.diff(made.starts) - 1  # ASCII
+        made, num = measured(rows, self.column).characters, self.config.num_chars
         found = np.zeros(len(rows))
-        for which in (plain & rows.alive, ~plain & rows.alive):
-            parts = made.select(which).parts(PART_BYTES)
-            found[which] = np.concatenate([np.zeros(0), *(repetition(part, num) for part in parts)])
+        found[rows.alive] = repetition(made.select(rows.alive), num)
         return found
 
 
-def repetition(part: Characters, num: int) -> Floats:
+def repetition(made: Characters, num: int) -> Floats:
     """Of each text."""
-    return share_of_most_frequent(repeats(*within(_windows(part, num), part.lengths, num, apart=1)))
+    return share_of_most_frequent(repeats(within(_windows(part, num), part.lengths, num, apart=1) for part in made.parts(PART_BYTES)))
 
 
 def _windows(part: Characters, num: int) -> Hashes:
-    if not len(part.firsts) and 8 <= num <= 16:
-        return byte_windows(part.padded, num)
-    return neighbours(part.points().astype(np.uint64), num)
+    narrow = part.narrow() if 8 <= num <= 16 else None
+    return neighbours(part.points().astype(np.uint64), num) if narrow is None else byte_windows(narrow, num)
 
 
 def share_of_most_frequent(found: Repeats) -> Floats:

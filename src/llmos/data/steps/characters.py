@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import string
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -137,17 +138,20 @@ class Characters:
     def lower(self) -> Characters:
         """Each character in lower case, where that is one character."""
         codes = lower_case()[self.codes]
-        if (_num_bytes(codes) != _num_bytes(self.codes)).any():
-            points = lower_case()[np.frombuffer(self.raw.decode("utf-8").encode("utf-32-le"), dtype="<u4")]
-            bounds = np.concatenate([[0], np.cumsum(self.lengths + 1)])
-            padded = _padded(points.astype("<u4").tobytes().decode("utf-32-le").encode())
-            each = np.concatenate([[0], np.cumsum(_num_bytes(points))])
-            return _characters(padded, each[bounds], self.lengths)
-        padded = _padded(self.raw.lower())
+        other = np.flatnonzero(codes != self.codes)
+        width = _num_bytes(codes[other])
+        fits = width == _num_bytes(self.codes[other])
+        padded = np.frombuffer(bytearray(self.padded).lower(), dtype=np.uint8)
         for place in range(4):  # of a character's bytes
-            longer = np.flatnonzero((codes != self.codes) & (_num_bytes(codes) > place))
+            longer = other[fits & (width > place)]
             padded[self.firsts[longer] + place] = _byte_of(codes[longer], place)
-        return Characters(padded, self.starts, self.lengths, self.firsts, codes)
+        if fits.all():
+            return Characters(padded, self.starts, self.lengths, self.firsts, codes)
+        texts = [padded[begin:stop] for begin, stop in pairwise(self.starts.tolist())]
+        for text in np.unique(np.searchsorted(self.starts, self.firsts[other[~fits]], side="right") - 1).tolist():
+            points: Any = lower_case()[self.part(text, text + 1).points()].astype("<u4")
+            texts[text] = np.frombuffer(points.tobytes().decode("utf-32-le").encode(), dtype=np.uint8)
+        return _joined(texts, self.lengths)
 
     @property
     def data(self) -> Bytes:
@@ -187,7 +191,8 @@ class Characters:
     def marked(self, characters: str) -> Truths:
         """Which of the bytes begin one of these characters; the line feeds after texts are marked when a line feed is among them."""
         found = np.frombuffer(bytearray(self.raw.translate(byte_marks(characters))), dtype=bool)
-        found[self.firsts[np.isin(self.codes, [ord(one) for one in characters if ord(one) > 127])]] = True
+        if longer := [ord(one) for one in characters if ord(one) > 127]:
+            found[self.firsts[np.isin(self.codes, longer)]] = True
         return found
 
     def whole(self, kind: int) -> Truths:
@@ -222,10 +227,23 @@ class Characters:
 
     def select(self, mask: Truths) -> Characters:
         """The texts where the mask is true."""
-        sizes = np.diff(self.starts)
-        starts = np.concatenate([[0], np.cumsum(sizes[mask])])
-        data = _padded(self.data[np.repeat(mask, sizes)])
-        return _characters(data, starts, self.lengths[mask])
+        if mask.all():
+            return self
+        bounds = zip(self.starts[:-1][mask].tolist(), self.starts[1:][mask].tolist(), strict=True)
+        return _joined([self.padded[begin:stop] for begin, stop in bounds], self.lengths[mask])
+
+    def narrow(self) -> Bytes | None:
+        """One byte for each character and PAD more, equal for equal ones; None where more than 128 others than ASCII occur."""
+        if not len(self.firsts):
+            return self.padded
+        others, number = np.unique(self.codes, return_inverse=True)
+        if len(others) > 128:
+            return None
+        found = self.padded.copy()
+        found[self.firsts] = 128 + number
+        first = self.padded.view(np.int8) >= -64
+        first[-PAD:] = True
+        return found[first]
 
     def points(self) -> np.ndarray[Any, Any]:
         """Code points of all characters, line feeds after texts included."""
@@ -239,6 +257,12 @@ def characters(text: pl.Series) -> Characters:
     joined = text.str.join("\n").to_arrow() if len(text) else pa.array([""], pa.large_string())
     padded = _padded(memoryview(joined.buffers()[2] or b"")[: max(0, int(starts[-1]) - 1)], end=b"\n" if len(text) else b"")
     return _characters(padded, starts, text.str.len_chars().to_numpy().astype(np.int64))
+
+
+def _joined(texts: Sequence[Bytes], lengths: Ints) -> Characters:
+    """Of texts with their line feeds."""
+    starts = np.concatenate([[0], np.cumsum([len(text) for text in texts], dtype=np.int64)])
+    return _characters(np.concatenate([*texts, np.zeros(PAD, dtype=np.uint8)]), starts, lengths)
 
 
 def _characters(padded: Bytes, starts: Ints, lengths: Ints) -> Characters:

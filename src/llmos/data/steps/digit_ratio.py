@@ -6,7 +6,7 @@ from pydantic import Field
 
 from llmos.data.base import Rows, Values, step
 from llmos.data.steps.characters import Kind
-from llmos.data.steps.measured import Measured
+from llmos.data.steps.measured import measured
 from llmos.data.steps.ranged import Ranged, RatioConfig
 
 
@@ -21,4 +21,4 @@ class DigitRatio(Ranged):
     signal = "digit_ratio"
 
     def measure(self, rows: Rows) -> Values:
-        return rows.derived(Measured, self.column).characters.share(Kind.DIGIT)
+        return measured(rows, self.column).characters.share(Kind.DIGIT)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from llmos.data.base import Rows, Values, step
 from llmos.data.steps.function_words import FLAGGED
-from llmos.data.steps.measured import Measured
+from llmos.data.steps.measured import measured
 from llmos.data.steps.ranged import Ranged
 from llmos.data.steps.word_lists import ListConfig
 from llmos.errors import InvalidValue
@@ -38,5 +38,5 @@ class FlaggedWordsRatio(Ranged):
             )
 
     def measure(self, rows: Rows) -> Values:
-        words = rows.derived(Measured, self.column).lower_words
+        words = measured(rows, self.column).lower_words
         return words.count_in(self.listed) / np.maximum(words.count, 1)

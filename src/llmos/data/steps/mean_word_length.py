@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from llmos.data.base import Rows, Values, step
-from llmos.data.steps.measured import Measured
+from llmos.data.steps.measured import measured
 from llmos.data.steps.ranged import RangeConfig, Ranged
 
 
@@ -22,5 +22,5 @@ class MeanWordLength(Ranged):
     signal = "mean_word_chars"
 
     def measure(self, rows: Rows) -> Values:
-        words = rows.derived(Measured, self.column).words
+        words = measured(rows, self.column).words
         return words.length / np.maximum(words.count, 1)

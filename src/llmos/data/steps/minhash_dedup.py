@@ -17,7 +17,7 @@ from pydantic import Field
 from llmos.data.base import Rows, Sketches, step
 from llmos.data.clusters import Ints
 from llmos.data.dedup import Dedup, DedupConfig, Floats
-from llmos.data.steps.characters import characters
+from llmos.data.steps.measured import measured
 from llmos.data.steps.spaced_words import hash_spans, pieces
 from llmos.data.words import Hashed, Hashes, folded, hash_of, mixed, pieces_of, shingles
 
@@ -75,7 +75,7 @@ class MinHashDedup(Dedup):
     def _words(self, rows: Rows) -> Hashed:
         if self.config.words == "folded":
             return folded(rows.derived(pieces_of, self.column)).hashed
-        made = characters(rows.text(self.column)).lower()
+        made = measured(rows, self.column).lower
         if self.config.words == "spaced":
             begins, stops = pieces(made, " ")
             return Hashed(hash_spans(made.padded, begins, stops), np.searchsorted(begins, made.starts))

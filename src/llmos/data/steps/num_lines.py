@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from llmos.data.base import Rows, Values, step
-from llmos.data.steps.measured import Measured
+from llmos.data.steps.measured import measured
 from llmos.data.steps.ranged import RangeConfig, Ranged
 
 
@@ -20,4 +20,4 @@ class NumLines(Ranged):
     signal = "num_lines"
 
     def measure(self, rows: Rows) -> Values:
-        return rows.derived(Measured, self.column).lines.count
+        return measured(rows, self.column).lines.count

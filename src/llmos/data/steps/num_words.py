@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from llmos.data.base import Rows, Values, step
-from llmos.data.steps.measured import Measured
+from llmos.data.steps.measured import measured
 from llmos.data.steps.ranged import RangeConfig, Ranged
 
 
@@ -21,4 +21,4 @@ class NumWords(Ranged):
     signal = "num_words"
 
     def measure(self, rows: Rows) -> Values:
-        return rows.derived(Measured, self.column).words.count
+        return measured(rows, self.column).words.count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from llmos.data.base import Rows, Values, step
-from llmos.data.steps.measured import Measured
+from llmos.data.steps.measured import measured
 from llmos.data.steps.ranged import Ranged, RatioConfig
 
 BRACKETS = "()[]{}（）【】「」『』〈〉《》"
@@ -22,5 +22,5 @@ class ParenthesesRatio(Ranged):
     signal = "parentheses_ratio"
 
     def measure(self, rows: Rows) -> Values:
-        found = rows.derived(Measured, self.column).characters
+        found = measured(rows, self.column).characters
         return found.share_of(found.total(found.marked("".join(BRACKETS))))

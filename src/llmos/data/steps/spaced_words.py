@@ -27,7 +27,6 @@ _MIXER = np.uint64(0xBF58476D1CE4E5B9)  # of splitmix64 (Steele, Lea, Flood 2014
 _HALF = np.uint64(32)
 _FIRST = np.uint64(48)
 _KEPT = np.array([(1 << 8 * num) - 1 for num in range(9)], dtype=np.uint64)  # the first bytes of eight
-FEW = 4
 LONG = 64  # bytes of a word that are hashed side by side with those of others
 
 
@@ -65,41 +64,43 @@ class SpacedWords:
 
     def count_in(self, listed: Iterable[str]) -> Ints:
         """How many words of each text are in the list."""
-        wanted = np.sort(hash_words(listed))
         found = np.zeros(len(self.hashes), dtype=bool)
-        if len(wanted):
-            begins_so = np.zeros(1 << 16, dtype=bool)  # most words are told apart by the first 16 bits
-            begins_so[wanted >> _FIRST] = True
-            likely = np.flatnonzero(begins_so[self.hashes >> _FIRST])
-            place = np.minimum(np.searchsorted(wanted, self.hashes[likely]), len(wanted) - 1)
-            found[likely] = wanted[place] == self.hashes[likely]
+        slots = (self.hashes >> _FIRST).astype(np.int64)
+        wanted = np.unique(hash_words(listed))
+        while len(wanted):  # once, or again for those that share a slot with another
+            slot, first = np.unique(wanted >> _FIRST, return_index=True)
+            table = np.zeros(1 << 16, dtype=np.uint64)
+            table[slot] = wanted[first]
+            found |= table[slots] == self.hashes
+            wanted = np.delete(wanted, first)
         sums = np.concatenate([[0], np.cumsum(found)])
         counted: Ints = sums[self.bounds[1:]] - sums[self.bounds[:-1]]
         return counted
 
 
-def spaced_words(made: Characters) -> SpacedWords:
-    begins, stops = pieces(made, " \n\t")
-    special = made.whole(Kind.SPECIAL)
-    there = np.flatnonzero(special[begins] | special[stops - 1])
-    for _ in range(FEW):
-        begin, last = begins[there], _first_byte(made.data, stops[there] - 1)
-        begins[there] = np.where(special[begin], begin + _width(made.data[begin]), begin)
-        stops[there] = np.where(special[last], last, stops[there])
-        there = there[begins[there] < stops[there]]
-        there = there[special[begins[there]] | special[stops[there] - 1]]
-    if len(there):
-        begins[there], stops[there] = _stripped(special, made.data, begins[there], stops[there])
-    full = begins < stops
-    begins, stops = begins[full], stops[full]
+def spaced_words(made: Characters, of: Truths | None = None) -> SpacedWords:
+    """Runs of bytes that are not special, those of one piece together. of: the texts whose words are wanted; the others have none then."""
+    special, gap = made.whole(Kind.SPECIAL), made.marked(" \n\t")
+    for text in np.flatnonzero(~of).tolist() if of is not None else ():
+        special[made.starts[text] : made.starts[text + 1]] = True
+    special[made.ends] = gap[made.ends] = True
+    begins, stops = runs(special)
+    inside = ~(gap[stops[:-1]] | gap[begins[1:] - 1])  # what stands before the next run may be inside of the same word: "don't"
+    far = np.flatnonzero(inside & (begins[1:] - stops[:-1] > 2))
+    if len(far):
+        sizes = begins[far + 1] - stops[far]
+        firsts = np.cumsum(sizes) - sizes
+        places = np.arange(int(sizes.sum())) + np.repeat(stops[far] - firsts, sizes)
+        inside[far] = ~np.logical_or.reduceat(gap[places], firsts)
+    begins, stops = begins[np.append(True, ~inside)[: len(begins)]], stops[np.append(~inside, True)[: len(stops)]]
     return SpacedWords(made, begins, stops, np.searchsorted(begins, made.starts))
 
 
-def lower_words(words: SpacedWords) -> SpacedWords:
+def lower_words(words: SpacedWords, lower: Characters, of: Truths | None = None) -> SpacedWords:
     """Words of the same texts in lower case: where they were, but in texts where a special character has become another or the reverse."""
-    made, lower = words.characters, words.characters.lower()
+    made = words.characters
     if lower.starts is not made.starts:
-        return spaced_words(lower)
+        return spaced_words(lower, of)
     turned = ((table()[made.codes] ^ table()[lower.codes]) & Kind.SPECIAL) != 0
     texts = np.unique(np.searchsorted(made.starts, made.firsts[turned], side="right") - 1)
     if not len(texts):
@@ -117,39 +118,17 @@ def lower_words(words: SpacedWords) -> SpacedWords:
 
 def pieces(made: Characters, separators: str) -> tuple[Ints, Ints]:
     """(begins, stops) of what stands between the separators (ASCII), where that is not nothing."""
-    gap = np.ones(len(made.data) + 1, dtype=bool)
-    gap[1:] = made.marked(separators)
-    gap[made.starts[1:]] = True
-    edges = np.flatnonzero(gap[1:] != gap[:-1])
-    return edges[::2].copy(), edges[1::2].copy()
+    gap = made.marked(separators)
+    gap[made.ends] = True
+    return runs(gap)
 
 
-def _stripped(special: Truths, data: Bytes, begins: Ints, stops: Ints) -> tuple[Ints, Ints]:
-    """Without the special characters at their ends, however many: looks at every byte of them."""
-    lengths = stops - begins
-    bounds = np.cumsum(lengths) - lengths
-    places = np.arange(int(lengths.sum())) + np.repeat(begins - bounds, lengths)
-    first = data[places].view(np.int8) >= -64  # of their character
-    word = first & ~special[places]
-    begin = np.minimum.reduceat(np.where(word, places, len(data)), bounds)
-    last = np.maximum.reduceat(np.where(word, places, -1), bounds)
-    return begin, np.where(last < 0, begin, last + _width(data[last]))
-
-
-def _width(first: Bytes) -> Ints:
-    """Bytes of the character that begins with this one."""
-    found: Ints = 1 + (first >= 0xC0).astype(np.int64) + (first >= 0xE0) + (first >= 0xF0)
-    return found
-
-
-def _first_byte(data: Bytes, places: Ints) -> Ints:
-    """Where the characters of these bytes begin."""
-    for _ in range(3):
-        inner = data[places].view(np.int8) < -64
-        if not inner.any():
-            break
-        places = places - inner
-    return places
+def runs(gap: Truths) -> tuple[Ints, Ints]:
+    """(begins, stops) of what is false. The last is true."""
+    edges = np.flatnonzero(gap[1:] != gap[:-1]) + 1
+    if len(gap) and not gap[0]:
+        edges = np.append(0, edges)
+    return edges[::2], edges[1::2]
 
 
 # -- hashes ------------------------------------------------------------------------------------------------------------
@@ -230,17 +209,29 @@ class Repeats:
         return np.bincount(self.row, weights=self.times, minlength=len(self.total)).astype(np.int64)
 
 
-def repeats(hashes: Hashes, counts: Ints) -> Repeats:
-    """counts: hashes of each text. A hash is cut so that it fits into 64 bits with the number of its text: 40 are left for 16 million."""
-    bits = 64 - max(1, len(counts).bit_length())
-    keys = np.repeat(np.arange(len(counts), dtype=np.uint64) << np.uint64(bits), counts)
-    keys |= hashes >> np.uint64(64 - bits)
-    keys.sort()
-    again = np.flatnonzero(keys[1:] == keys[:-1])
-    first = np.flatnonzero(np.diff(again, prepend=-2) != 1)
-    row = (keys[again] >> np.uint64(bits)).astype(np.int64)
+def repeats(blocks: Iterable[tuple[Hashes, Ints]]) -> Repeats:
+    """blocks: hashes of some texts one after the other, and how many each text has. A hash is cut so that it fits into 64 bits with the
+    number of its text in the block: 40 are left for 16 million. What is sorted should fit into a processor's cache."""
+    counts, places, rows = [], [], []
+    texts = num = 0
+    for hashes, each in blocks:
+        bits = 64 - max(1, len(each).bit_length())
+        key = np.repeat(np.arange(len(each), dtype=np.uint64) << np.uint64(bits), each)
+        key |= hashes >> np.uint64(64 - bits)
+        key.sort()
+        again = np.flatnonzero(key[1:] == key[:-1])
+        counts.append(each)
+        places.append(again + num)
+        rows.append((key[again] >> np.uint64(bits)).astype(np.int64) + texts)
+        texts, num = texts + len(each), num + len(key)
+    total, again, row = _together(counts), _together(places), _together(rows)
+    first = np.flatnonzero(np.diff(again, prepend=-2) != 1)  # the last of a block is never among them
     times = np.diff(np.append(first, len(again))) + 1
-    return Repeats(counts, counts - np.bincount(row, minlength=len(counts)), row[first], times)
+    return Repeats(total, total - np.bincount(row, minlength=texts), row[first], times)
+
+
+def _together(parts: list[Any]) -> Any:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
 def ngrams(values: Hashes, counts: Ints, num: int) -> tuple[Hashes, Ints]:
@@ -251,21 +242,20 @@ def ngrams(values: Hashes, counts: Ints, num: int) -> tuple[Hashes, Ints]:
 def within(windows: Hashes, counts: Ints, num: int, *, apart: int = 0) -> tuple[Hashes, Ints]:
     """The windows of `num` values that are in one text, and how many each text has. counts: values of each text; after each of them stand
     `apart` more that are in none."""
-    inside = np.ones(len(windows), dtype=bool)
-    ends = np.cumsum(counts + apart) - apart
-    for before in range(1 - apart, num):
-        outside = ends - before
-        inside[outside[(outside >= 0) & (outside < len(windows))]] = False
-    return windows[inside], np.maximum(counts - num + 1, 0)
+    sizes = np.maximum(counts - num + 1, 0)
+    begins = np.cumsum(counts + apart) - counts - apart
+    pieces = [windows[begin : begin + size] for begin, size in zip(begins.tolist(), sizes.tolist(), strict=True) if size]
+    return (np.concatenate(pieces) if pieces else windows[:0]), sizes
 
 
 def byte_windows(padded: Bytes, num: int) -> Hashes:
-    """The hash of each `num` bytes, 8 to 16 of them, that stand together before the padding: eight and the last eight."""
+    """A number for each `num` bytes, 8 to 16 of them, that stand together before the padding: eight times a constant and the last eight.
+    Others have others, as far as chance goes; it is not mixed."""
     eights = _eights(padded)
     length = max(0, len(padded) - PAD - num + 1)
     found: Hashes = eights[:length] * _MULTIPLIER
     found += eights[num - 8 : num - 8 + length]
-    return mix(found)
+    return found
 
 
 def _eights(padded: Bytes) -> Hashes:

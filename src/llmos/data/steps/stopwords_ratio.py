@@ -8,7 +8,7 @@ from pydantic import Field
 from llmos.data.base import Rows, Values, step
 from llmos.data.steps.characters import Kind
 from llmos.data.steps.function_words import CHINESE, ENGLISH
-from llmos.data.steps.measured import Measured
+from llmos.data.steps.measured import measured
 from llmos.data.steps.ranged import Ranged
 from llmos.data.steps.word_lists import ListConfig
 from llmos.errors import InvalidValue
@@ -45,8 +45,8 @@ class StopwordsRatio(Ranged):
 
     def measure(self, rows: Rows) -> Values:
         if self.by_character:
-            made = rows.derived(Measured, self.column).characters
+            made = measured(rows, self.column).characters
             found = made.total(made.marked("".join(CHINESE)))
             return found / np.maximum(made.count(Kind.CJK), 1)
-        words = rows.derived(Measured, self.column).lower_words
+        words = measured(rows, self.column).lower_words
         return words.count_in(self.listed) / np.maximum(words.count, 1)

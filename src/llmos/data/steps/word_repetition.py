@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from llmos.data.base import Rows, Values, step
-from llmos.data.steps.measured import Measured
+from llmos.data.steps.measured import measured
 from llmos.data.steps.ranged import Ranged, RatioConfig
 from llmos.data.steps.spaced_words import ngrams, repeats
 
@@ -25,6 +25,6 @@ class WordRepetition(Ranged):
     signal = "word_repetition"
 
     def measure(self, rows: Rows) -> Values:
-        words = rows.derived(Measured, self.column).lower_words
-        found = repeats(*ngrams(words.hashes, words.count, self.config.num_words))
+        words = measured(rows, self.column).lower_words
+        found = repeats([ngrams(words.hashes, words.count, self.config.num_words)])
         return found.repeated() / np.maximum(found.total, 1)

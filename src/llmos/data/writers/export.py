@@ -19,8 +19,8 @@ import secrets
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -57,25 +57,32 @@ class ExportResult:
 def export_version(version: Version, sink: Sink) -> ExportResult:
     """A dataset version to where a recipe wants it. Raises what `export` raises."""
     rows = version.scan()
-    drop_extra = EXTRA in rows.collect_schema() and not rows.select(pl.col(EXTRA).is_not_null().any()).collect().item()
-    return export(_frames(version, drop_extra=drop_extra), sink.path, format=sink.format, ids=sink.ids)
+    without = [] if sink.ids else [ID]
+    if EXTRA in rows.collect_schema() and not rows.select(pl.col(EXTRA).is_not_null().any()).collect().item():
+        without.append(EXTRA)
+    return export(_frames(version, without), sink.path, format=sink.format, ids=sink.ids)
 
 
-def _frames(version: Version, *, drop_extra: bool) -> Iterator[pl.DataFrame]:
-    empty = True
-    for path in version.files:
-        file = pq.ParquetFile(path)
-        with ThreadPoolExecutor(1) as ahead:  # the next rows are read while these are written
-            coming = deque([ahead.submit(file.read_row_group, 0)] if file.num_row_groups else [])
+def _frames(version: Version, without: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """A frame for each row group. The next rows are read while these are written."""
+    with ThreadPoolExecutor(1) as ahead:
+        coming: deque[Future[pl.DataFrame]] = deque()
+        for path in version.files:
+            file = pq.ParquetFile(path)
             for group in range(file.num_row_groups):
-                empty = False
-                if group + 1 < file.num_row_groups:
-                    coming.append(ahead.submit(file.read_row_group, group + 1))
-                frame: Any = pl.from_arrow(coming.popleft().result())
-                yield frame.drop(EXTRA) if drop_extra else frame
-    if empty and version.files:
-        frame = pl.read_parquet(version.files[0])
-        yield frame.drop(EXTRA) if drop_extra else frame
+                coming.append(ahead.submit(_read, file, group, without))
+                if len(coming) > 1:
+                    yield coming.popleft().result()
+        if not coming and version.files:
+            yield pl.read_parquet(version.files[0]).drop(without)
+        while coming:
+            yield coming.popleft().result()
+
+
+def _read(file: pq.ParquetFile, group: int, without: Sequence[str]) -> pl.DataFrame:
+    frame = pl.from_arrow(file.read_row_group(group).drop_columns([*without]))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def export(frames: Iterator[pl.DataFrame], path: str | Path, format: str = "auto", ids: bool = False) -> ExportResult:
@@ -133,7 +140,8 @@ def _prepared(frames: Iterator[pl.DataFrame], writer: Writer | FolderWriter, ids
     dropped = [] if ids or ID not in first.columns else [ID]
     columns = {name: kind for name, kind in first.schema.items() if name not in dropped}
     writer.check({name: kind for name, kind in columns.items() if not (name == EXTRA and writer.merges_extra)})
-    return columns, (frame.drop(dropped) for frame in chain([first], frames))
+    whole = chain([first], frames)
+    return columns, (frame.drop(dropped) for frame in whole) if dropped else whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
