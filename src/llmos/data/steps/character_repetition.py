@@ -37,7 +37,9 @@ class CharacterRepetition(Ranged):
 
 def repetition(made: Characters, num: int) -> Floats:
     """Of each text."""
-    return share_of_most_frequent(repeats(within(_windows(part, num), part.lengths, num, apart=1) for part in made.parts(PART_BYTES)))
+    return share_of_most_frequent(
+        repeats(within(_windows(part, num), part.lengths, num, apart=1) for part in made.parts(PART_BYTES))
+    )
 
 
 def _windows(part: Characters, num: int) -> Hashes:

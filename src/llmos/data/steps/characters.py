@@ -236,11 +236,11 @@ class Characters:
         """One byte for each character and PAD more, equal for equal ones; None where more than 128 others than ASCII occur."""
         if not len(self.firsts):
             return self.padded
-        others, number = np.unique(self.codes, return_inverse=True)
+        others = np.unique(self.codes)
         if len(others) > 128:
             return None
         found = self.padded.copy()
-        found[self.firsts] = 128 + number
+        found[self.firsts] = 128 + np.searchsorted(others, self.codes)
         first = self.padded.view(np.int8) >= -64
         first[-PAD:] = True
         return found[first]
