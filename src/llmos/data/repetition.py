@@ -24,14 +24,16 @@ def windows(words: Words, sizes: Sequence[int], of: Truths) -> Iterator[tuple[in
     texts to look at; the caller may take some out between two sizes."""
     salt = mixed(np.arange(1, len(words.offsets), dtype=np.uint64))
     each = words.hashes[words.ids]
-    places, text, rolled = np.arange(len(each), dtype=np.int64), words.owner, each
+    places, text = np.arange(len(each), dtype=np.int64), words.owner
+    rolled = each + salt[text]
     room = words.offsets[1:][text] - places  # words from a place to the end of its text
     size = 1
 
     def keep(mask: Truths) -> None:
         nonlocal places, text, rolled, room
         if not mask.all():
-            places, text, rolled, room = places[mask], text[mask], rolled[mask], room[mask]
+            left = np.flatnonzero(mask)
+            places, text, rolled, room = places[left], text[left], rolled[left], room[left]
 
     for wanted in sizes:
         keep(of[text])
@@ -40,10 +42,8 @@ def windows(words: Words, sizes: Sequence[int], of: Truths) -> Iterator[tuple[in
             rolled = rolled * np.uint64(0x9E3779B97F4A7C15) + each[places + size]
             size += 1
             # between the wanted sizes nothing is sorted: more places stay than must, never fewer
-        hashes = mixed(rolled ^ salt[text])
-        twice = repeated(hashes)
-        keep(twice)
-        yield wanted, places, hashes[twice]
+        keep(repeated(rolled))
+        yield wanted, places, rolled
 
 
 def repeated(hashes: Hashes) -> Truths:
