@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llmos.data.steps.character_repetition import PART_BYTES
 from llmos.data.steps.characters import Kind, table
+from llmos.data.steps.measured import measured
 from llmos.errors import InvalidValue
 from tests.data.running import run
 from tests.data.steps.running import kept, make, rows_of, signal
@@ -94,6 +96,28 @@ def test_ngrams_of_other_lengths() -> None:
     texts = random_texts()
     assert signal("character_repetition", texts, num_chars=3) == pytest.approx([most_frequent(text, 3) for text in texts])
     assert signal("word_repetition", texts, num_words=1) == pytest.approx([repeated_words(text, 1) for text in texts])
+
+
+def test_repeated_characters_over_more_text_and_more_letters_than_one_part_holds() -> None:
+    chinese = "".join(chr(0x4E00 + 7 * number) for number in range(300))
+    letters = "".join(chr(0x100 + number) for number in range(120))
+    texts = [text + more for text in documents()[:100] for more in ("", " é – ", chinese[:150] * 2, letters * 2)]
+    assert sum(map(len, texts)) > 2 * PART_BYTES
+    assert signal("character_repetition", texts) == pytest.approx([most_frequent(text) for text in texts], abs=1e-12)
+
+
+def test_what_is_left_of_a_batch_is_measured_as_a_batch_of_its_own() -> None:
+    texts = random_texts(more=TURNING + OTHER_LENGTH)
+    mask = np.arange(len(texts)) % 3 > 0
+    whole = measured(rows_of(texts), "text")
+    whole.alive = mask
+    alone = measured(rows_of([text for text, stays in zip(texts, mask, strict=True) if stays]), "text")
+    assert whole.lower_words.count[mask].tolist() == alone.lower_words.count.tolist()
+    assert not whole.lower_words.count[~mask].any()
+    left = whole.filter(mask)
+    for found, made in ((left.lower, alone.lower), (left.characters, alone.characters)):
+        assert (found.raw, found.starts.tolist(), found.codes.tolist()) == (made.raw, made.starts.tolist(), made.codes.tolist())
+    assert left.lower_words.hashes.tolist() == alone.lower_words.hashes.tolist()
 
 
 def test_shares_by_hand() -> None:
