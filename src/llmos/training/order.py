@@ -43,6 +43,7 @@ class Order:
 
     def places(self, step: int, worker: int = 0, num_workers: int = 1) -> Ints:
         """int64[n], those of one worker, ascending. step from 0."""
+        assert 0 <= step < self.num_steps, f"step {step} of {self.num_steps}"
         first = step * self.batch_size
         num = min(self.batch_size, self.num_places - first)
         share = -(-num // num_workers)
